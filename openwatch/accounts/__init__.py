@@ -1,0 +1,3 @@
+"""Who may sign in, and what they may do."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What a scan rests on: blobs by hash, manifests, the signed chain."""
+
+from __future__ import annotations

@@ -1,0 +1,68 @@
+"""The table of operations: one row an endpoint. What has no row does not exist.
+
+A row drives routing, authorisation, decoding, encoding and OpenAPI. A handler is a plain
+function `handler(ctx, **path_parameters, query=..., body=...)`: Structs in, a Struct out.
+`query` and `body` are passed where the row declares them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from openwatch.accounts.permissions import Permission
+from openwatch.accounts.types import Principal
+
+if TYPE_CHECKING:
+    from openwatch.web.services import Services
+
+
+class Access(enum.Enum):
+    """Who may call an operation that no permission guards."""
+
+    PUBLIC = "public"  # anybody
+    SESSION = "session"  # any signed-in user
+
+
+class Cookie(msgspec.Struct, frozen=True):
+    """A cookie to set; `max_age` None lives as long as the browser, 0 deletes it."""
+
+    name: str
+    value: str
+    http_only: bool = True
+    max_age: int | None = None
+
+
+class Context(msgspec.Struct):
+    """What a handler may know of the request, and what it may add to the response."""
+
+    services: Services
+    principal: Principal
+    correlation_id: str
+    remote_addr: str = ""
+    user_agent: str = ""
+    cookies: dict[str, str] = {}
+    set_cookies: list[Cookie] = []
+    headers: dict[str, str] = {}  # response headers
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One endpoint."""
+
+    id: str  # OpenAPI operationId
+    method: str  # "GET"
+    path: str  # "/api/v1/hosts/{id}"; parameters are UUIDs unless `texts` names them
+    permission: Permission | Access  # there is no default: every row says who may call
+    handler: Callable[..., Any]
+    summary: str
+    returns: Any = None  # the Struct of the response; None: 204
+    body: Any = None  # the Struct of the request body
+    query: Any = None  # the Struct of the query parameters
+    status: int = 200
+    tag: str = ""
+    texts: tuple[str, ...] = ()  # path parameters that are free text
+    errors: tuple[int, ...] = ()  # statuses beyond those every operation may give
+    idempotency_key: bool = False  # the header is required (api-contract 1.11)
