@@ -1,6 +1,13 @@
 -- The foundation: accounts, fleet, rules' names, evidence, findings and scores as periods, queue.
 -- Only plpgsql is used; no extension.
 
+CREATE TABLE schema_migrations (
+    number     integer PRIMARY KEY,
+    name       text NOT NULL,
+    checksum   text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 -- accounts -------------------------------------------------------------------------------------
 
 CREATE TABLE users (
