@@ -1,0 +1,140 @@
+"""Runs the suites and prints `suite passed failed skipped seconds`, and why something was skipped."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / ".venv" / "bin"
+
+STATIC = (
+    ("ruff", [str(BIN / "ruff"), "check", "."]),
+    ("format", [str(BIN / "ruff"), "format", "--check", "."]),
+    ("mypy", [str(BIN / "mypy")]),
+    ("imports", [str(BIN / "lint-imports"), "--no-cache"]),
+)
+# name: (folders, Debian packages it needs)
+SUITES: dict[str, tuple[list[str], list[str]]] = {
+    "unit": (["tests/unit", "tests/checks"], []),
+    "database": (["tests/db"], ["openssl"]),
+    "api": (["tests/api"], []),
+    "ssh": (["tests/ssh"], ["openssh-server", "openssh-client", "sudo", "busybox-static", "gzip", "procps"]),
+    "corpus": (["tests/corpus"], []),
+    "acceptance": (["tests/acceptance"], ["openssh-server", "openssh-client", "sudo"]),
+    "database-debian": (["tests/db"], ["postgresql"]),
+    "demo": (["tests/demo"], []),
+}
+FAST = ("unit", "database", "api", "ssh", "corpus", "acceptance")
+
+
+class Result:
+    """What one suite did."""
+
+    def __init__(self, name: str) -> None:
+        """Start with nothing run."""
+        self.name = name
+        self.passed = self.failed = self.skipped = 0
+        self.seconds = 0.0
+        self.reasons: dict[str, int] = {}
+
+    def line(self) -> str:
+        """The row of the table."""
+        counts = f"{self.passed:>7} {self.failed:>7} {self.skipped:>8} {self.seconds:>8.1f}"
+        return f"{self.name:<16} {counts}"
+
+
+def run_static() -> Result:
+    """Run the linters; each is one test."""
+    result = Result("static")
+    begun = time.monotonic()
+    for name, command in STATIC:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            result.failed += 1
+            print(f"--- {name} ---\n{done.stdout}{done.stderr}", flush=True)
+        else:
+            result.passed += 1
+    result.seconds = time.monotonic() - begun
+    return result
+
+
+def debian_programs() -> str:
+    """The oldest PostgreSQL of 15 or newer that Debian has installed."""
+    found = [(int(p.name), p / "bin") for p in Path("/usr/lib/postgresql").glob("[0-9]*")]
+    usable = sorted((major, path) for major, path in found if major >= 15)
+    if not usable:
+        sys.exit("Debian's PostgreSQL 15 or newer was not found in /usr/lib/postgresql")
+    return str(usable[0][1])
+
+
+def run_pytest(name: str, folders: list[str]) -> Result:
+    """Run pytest over folders and count from its JUnit report."""
+    result = Result(name)
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    if name == "database-debian":
+        environment["TEST_POSTGRES_PROGRAMS"] = debian_programs()
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        done = subprocess.run(
+            [str(BIN / "pytest"), "--junit-xml", str(report), "-p", "no:cacheprovider", *folders],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        result.seconds = time.monotonic() - begun
+        if not report.exists():
+            result.failed = 1
+            return result
+        for case in ElementTree.parse(report).iter("testcase"):
+            skipped = case.find("skipped")
+            if case.find("failure") is not None or case.find("error") is not None:
+                result.failed += 1
+            elif skipped is not None:
+                result.skipped += 1
+                reason = re.sub(r"^.*?: ", "", skipped.get("message") or "no reason given")
+                result.reasons[reason] = result.reasons.get(reason, 0) + 1
+            else:
+                result.passed += 1
+    if done.returncode and not result.failed:
+        result.failed = 1
+    return result
+
+
+def main(arguments: list[str]) -> int:
+    """Run what was asked for and print the table."""
+    names = list(arguments) or ["static", *FAST]
+    if names == ["all"]:
+        names = ["static", *SUITES]
+    unknown = [n for n in names if n != "static" and n not in SUITES]
+    if unknown:
+        print(f"no suite {unknown[0]}; there are: static {' '.join(SUITES)}", file=sys.stderr)
+        return 2
+    packages = sorted({p for n in names if n != "static" for p in SUITES[n][1]})
+    if packages:
+        subprocess.run([str(ROOT / "build" / "system-packages"), *packages], check=True)
+    results = []
+    for name in names:
+        print(f"== {name}", flush=True)
+        results.append(run_static() if name == "static" else run_pytest(name, SUITES[name][0]))
+    print(f"\n{'suite':<16} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
+    for result in results:
+        print(result.line())
+    for result in results:
+        for reason, count in result.reasons.items():
+            print(f"skipped in {result.name}: {count} x {reason}")
+    passed, failed = sum(r.passed for r in results), sum(r.failed for r in results)
+    print(f"{passed} passed, {failed} failed, {sum(r.skipped for r in results)} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
