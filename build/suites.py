@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +25,10 @@ SUITES: dict[str, tuple[list[str], list[str]]] = {
     "unit": (["tests/unit", "tests/checks"], []),
     "database": (["tests/db"], ["openssl"]),
     "api": (["tests/api"], []),
-    "ssh": (["tests/ssh"], ["openssh-server", "openssh-client", "sudo", "busybox-static", "gzip", "procps"]),
+    "ssh": (
+        ["tests/ssh"],
+        ["openssh-server", "openssh-client", "sudo", "busybox-static", "gzip", "procps"],
+    ),
     "corpus": (["tests/corpus"], []),
     "acceptance": (["tests/acceptance"], ["openssh-server", "openssh-client", "sudo"]),
     "database-debian": (["tests/db"], ["postgresql"]),
@@ -84,7 +87,14 @@ def run_pytest(name: str, folders: list[str]) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         done = subprocess.run(
-            [str(BIN / "pytest"), "--junit-xml", str(report), "-p", "no:cacheprovider", *folders],
+            [
+                str(BIN / "pytest"),
+                "--junit-xml",
+                str(report),
+                "-p",
+                "no:cacheprovider",
+                *folders,
+            ],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -94,7 +104,7 @@ def run_pytest(name: str, folders: list[str]) -> Result:
         if not report.exists():
             result.failed = 1
             return result
-        for case in ElementTree.parse(report).iter("testcase"):
+        for case in ET.parse(report).iter("testcase"):
             skipped = case.find("skipped")
             if case.find("failure") is not None or case.find("error") is not None:
                 result.failed += 1

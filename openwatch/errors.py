@@ -47,9 +47,13 @@ class ConfigError(OpenWatchError):
 
     code = "config.invalid"
 
-    def __init__(self, message: str = "", problems: tuple[str, ...] = (), **detail: Any) -> None:
+    def __init__(
+        self, message: str = "", problems: tuple[str, ...] = (), **detail: Any
+    ) -> None:
         """Keep every problem found, so that one run shows them all."""
-        super().__init__("\n".join((message, *(f"  - {p}" for p in problems))).strip(), **detail)
+        super().__init__(
+            "\n".join((message, *(f"  - {p}" for p in problems))).strip(), **detail
+        )
         self.problems = problems
 
 

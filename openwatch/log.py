@@ -12,13 +12,18 @@ import datetime as dt
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, TextIO
 
 import msgspec
 
-_bound: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("bound", default={})
-_SECRET = re.compile(r"(://[^:/@\s]*:)[^@\s]+(@)|((?:password|passwd|secret|token)=)[^\s&]+", re.I)
+_bound: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
+    "bound", default=MappingProxyType({})
+)
+_SECRET = re.compile(
+    r"(://[^:/@\s]*:)[^@\s]+(@)|((?:password|passwd|secret|token)=)[^\s&]+", re.IGNORECASE
+)
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,

@@ -17,7 +17,12 @@ from openwatch.db.embedded import Server, wheel_programs
 from openwatch.db.migrate import apply
 
 _TEMPLATE = "template_openwatch"
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
+_FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+}
 
 
 def programs() -> Path:

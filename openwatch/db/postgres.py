@@ -72,7 +72,9 @@ class Connection(pg8000.dbapi.Connection):  # type: ignore[misc] # pg8000 is unt
         except (pg8000.exceptions.Error, OSError) as error:
             raise self._translated(error) from None
 
-    def execute_unnamed(self, statement: str, vals: Any = (), oids: Any = (), stream: Any = None) -> Any:
+    def execute_unnamed(
+        self, statement: str, vals: Any = (), oids: Any = (), stream: Any = None
+    ) -> Any:
         """Run a statement with parameters."""
         try:
             return super().execute_unnamed(statement, vals=vals, oids=oids, stream=stream)
@@ -115,7 +117,7 @@ class _Driver:
     def get_binary_type(self) -> Callable[[Any], bytes]:
         return bytes
 
-    def connect(self, db: Any, **params: Any) -> Connection:
+    def connect(self, _db: Any, **params: Any) -> Connection:
         connect: Callable[[], Connection] = params["open"]
         return connect()
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib import resources
 
-_HEADER = re.compile(r"^-- ([a-z][a-z0-9_]*): (.+)$", re.M)
+_HEADER = re.compile(r"^-- ([a-z][a-z0-9_]*): (.+)$", re.MULTILINE)
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z][a-z0-9_]*)\b")
 _COMMENT = re.compile(r"--[^\n]*")
 
@@ -24,7 +24,7 @@ class Query:
     __slots__ = ("name", "parameters", "purpose", "sql")
 
     def __init__(self, name: str, purpose: str, text: str) -> None:
-        """Number the parameters of `text` in the order of their first use."""
+        """Give the parameters of `text` numbers in the order of their first use."""
         numbers: dict[str, int] = {}
 
         def number(match: re.Match[str]) -> str:
