@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import functools
+import hashlib
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -54,11 +56,12 @@ class Counts(msgspec.Struct, frozen=True):
     critical_failing: int = 0
 
 
-class Lens(msgspec.Struct, frozen=True):
+class Lens(msgspec.Struct, frozen=True, dict=True):
     """A framework as the ledger needs it: which pairs count, and the control each serves.
 
     `name` is the corpus key (`cis_debian12`), `family` what a reader asks for (`cis`), and
-    `members` maps (rule, variant) to control ids. The lens named `all` holds every rule.
+    `members` maps (rule, variant) to control ids. The lens named `all` needs no members: it
+    counts every rule under the rule's own parameters.
     """
 
     name: str
@@ -66,11 +69,9 @@ class Lens(msgspec.Struct, frozen=True):
     title: str
     members: Mapping[tuple[str, str], tuple[str, ...]]
 
-    @property
+    @functools.cached_property
     def hash(self) -> bytes:
         """SHA-256 over title and members, so that equal versions are one."""
-        import hashlib
-
         body = [self.title, sorted((r, v, list(c)) for (r, v), c in self.members.items())]
         return hashlib.sha256(msgspec.json.encode(body)).digest()
 
@@ -89,3 +90,108 @@ class Recorded(msgspec.Struct, frozen=True):
     at: dt.datetime
     changes: tuple[Change, ...]
     scores: Mapping[str, Counts]  # by lens, those that changed
+
+
+class Freshness(enum.StrEnum):
+    """How far a host's answer can be relied on at an instant; three groups, never one."""
+
+    FRESH = "fresh"  # its last complete scan is younger than the age asked for
+    STALE = "stale"  # it is older: counted and listed apart, never as compliant
+    NEVER = "never"  # there has been none
+
+
+class HostPosture(msgspec.Struct, frozen=True):
+    """Where one host stood at an instant, called what it was called then.
+
+    `lens` is the host's own benchmark (`stig_rhel9` where `stig` was asked for), "" where none
+    of the kind applied to it; `lens_version` is the ledger's key of that benchmark's version.
+    """
+
+    id: UUID
+    key: int
+    name: str
+    environment: str
+    os_family: str | None
+    os_version: str | None
+    group: Freshness
+    last_scan_at: dt.datetime | None  # the last complete scan of the lane
+    lens: str
+    lens_version: int | None
+    counts: Counts
+    score: float | None
+
+
+class Posture(msgspec.Struct, frozen=True):
+    """Where a fleet stood at an instant. `counts` and `score` are of the fresh hosts alone."""
+
+    at: dt.datetime
+    is_now: bool
+    lens: str
+    max_age: dt.timedelta
+    fresh: tuple[HostPosture, ...]
+    stale: tuple[HostPosture, ...]
+    never: tuple[HostPosture, ...]
+    counts: Counts
+    score: float | None
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A verdict that held at an instant: from `since`, to `until` (None: it still does).
+
+    `confirmed_at` is when a scan last asked, at or before the instant; `scan` opened the period,
+    and `evidence` is that scan's manifest.
+    """
+
+    rule: str
+    variant: str
+    status: Status
+    severity: Severity
+    reason: str
+    controls: tuple[str, ...]
+    kind: ChangeKind
+    was: Status | None
+    since: dt.datetime
+    until: dt.datetime | None
+    confirmed_at: dt.datetime | None
+    scan: UUID | None
+    evidence: bytes | None
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """A host's counts under one framework."""
+
+    name: str
+    family: str
+    title: str
+    counts: Counts
+    score: float | None
+
+
+class FailingRule(msgspec.Struct, frozen=True):
+    """A rule that fails, as severe as its worst failure, and on how many fresh hosts."""
+
+    rule: str
+    severity: Severity
+    hosts: int
+
+
+class Failing(msgspec.Struct, frozen=True):
+    """What failed on the fresh hosts: failures (host and rule) by severity, and the rules."""
+
+    at: dt.datetime
+    by_severity: Mapping[Severity, int]
+    rules: tuple[FailingRule, ...]  # the most severe first, then those on most hosts
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One change in a host's history. (`at`, `id`) is unique and orders it; `status` None: retired."""
+
+    id: int
+    at: dt.datetime
+    rule: str
+    variant: str
+    kind: ChangeKind
+    severity: Severity
+    was: Status | None
+    status: Status | None
+    scan: UUID | None

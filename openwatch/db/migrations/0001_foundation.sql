@@ -281,6 +281,7 @@ CREATE UNIQUE INDEX scans_one_running ON scans (host) WHERE status = 'running';
 CREATE INDEX scans_of_host ON scans (host, queued_at DESC, id DESC);
 CREATE INDEX scans_recorded ON scans (host, recorded_at DESC) INCLUDE (complete, asked, lane)
     WHERE recorded_at IS NOT NULL;
+CREATE INDEX scans_asked ON scans (host, asked, recorded_at DESC) WHERE asked IS NOT NULL;
 CREATE UNIQUE INDEX scans_sequence ON scans (host, sequence) WHERE sequence IS NOT NULL;
 
 -- findings: one row for as long as a verdict holds ----------------------------------------------
@@ -330,23 +331,28 @@ CREATE TABLE scores (
 CREATE TABLE scores_open PARTITION OF scores FOR VALUES FROM ('infinity') TO (MAXVALUE);
 CREATE UNIQUE INDEX scores_open_pair ON scores_open (host, lens);
 CREATE INDEX scores_lens ON scores (lens, since);
+CREATE INDEX scores_host ON scores (host, since);
 
 -- Make the partition of every month from `first` to `last` (any day of them) where it is missing.
--- Callers hold the advisory lock; the earliest partition takes everything before the first month.
+-- One caller at a time; the earliest partition takes everything before the first month. A table is
+-- made apart and attached, because CREATE TABLE ... PARTITION OF would lock out every reader.
 CREATE FUNCTION make_partitions(first date, last date) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     parent text;
+    child  text;
     month  date;
     made   integer := 0;
 BEGIN
+    PERFORM pg_advisory_xact_lock(7016996765293438);
     FOREACH parent IN ARRAY ARRAY['findings', 'scores'] LOOP
         month := date_trunc('month', first)::date;
         WHILE month <= last LOOP
-            IF to_regclass(format('%I', parent || to_char(month, '"_"YYYY"_"MM'))) IS NULL
+            child := parent || to_char(month, '"_"YYYY"_"MM');
+            IF to_regclass(format('%I', child)) IS NULL
                AND month >= (SELECT begins FROM partition_origin) THEN
+                EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', child, parent);
                 EXECUTE format(
-                    'CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-                    parent || to_char(month, '"_"YYYY"_"MM'), parent,
+                    'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, child,
                     to_char(month, 'YYYY-MM-DD') || ' 00:00:00+00',
                     to_char(month + interval '1 month', 'YYYY-MM-DD') || ' 00:00:00+00');
                 made := made + 1;
@@ -420,4 +426,7 @@ CREATE TABLE job_queue (
 CREATE INDEX job_queue_ready ON job_queue (priority, available_at, id) WHERE status = 'queued';
 CREATE INDEX job_queue_leases ON job_queue (lease_until) WHERE status = 'running';
 CREATE UNIQUE INDEX job_queue_one_per_host ON job_queue (host) WHERE status = 'running' AND host IS NOT NULL;
-CREATE UNIQUE INDEX job_queue_one_waiting ON job_queue (job_type, host) WHERE status = 'queued' AND host IS NOT NULL;
+-- One untried job of a type waits for a host; those that wait for another attempt are not in its way.
+CREATE UNIQUE INDEX job_queue_one_waiting ON job_queue (job_type, host)
+    WHERE status = 'queued' AND attempt = 0 AND host IS NOT NULL;
+CREATE INDEX job_queue_dead ON job_queue (completed_at DESC, id DESC) WHERE status = 'dead';
