@@ -1,0 +1,121 @@
+-- clock: what time it is, and the oldest instant that can still be asked about (null: any)
+SELECT clock_timestamp() AS now,
+       (SELECT nullif(f.at, '-infinity') FROM history_floor f) AS floor
+
+-- hosts_at: every host there was at an instant, its last complete scan, its counts under a lens
+WITH host AS (
+    SELECT h.id, f.host, f.name, f.environment, f.os_family, f.os_version
+      FROM host_facts f
+      JOIN hosts h ON h.key = f.host
+     WHERE f.since <= :at::timestamptz AND f.until > :at::timestamptz AND NOT f.deleted
+       AND (:hosts::integer[] IS NULL OR f.host = ANY (:hosts::integer[]))
+       AND (:environment::text IS NULL OR f.environment = :environment::text)
+), counted AS (
+    SELECT DISTINCT ON (s.host)
+           s.host, n.name, s.version, s.pass, s.fail, s.error, s.skipped, s.critical_failing
+      FROM scores s
+      JOIN lens_names n ON n.key = s.lens
+     WHERE s.since <= :at::timestamptz AND s.until > :at::timestamptz
+       AND s.lens = ANY (ARRAY(
+               SELECT l.key FROM lens_names l WHERE :lens::text IN (l.name, l.family)))
+       AND (:hosts::integer[] IS NULL OR s.host = ANY (:hosts::integer[]))
+       AND s.pass + s.fail + s.error + s.skipped > 0
+     ORDER BY s.host, n.name DESC
+)
+SELECT h.id, h.host, h.name, h.environment, h.os_family, h.os_version,
+       (SELECT s.recorded_at FROM scans s
+         WHERE s.host = h.host AND s.recorded_at <= :at::timestamptz
+           AND s.complete AND s.lane = :lane::text
+         ORDER BY s.recorded_at DESC LIMIT 1) AS last_scan_at,
+       c.name AS lens, c.version, c.pass, c.fail, c.error, c.skipped, c.critical_failing
+  FROM host h
+  LEFT JOIN counted c ON c.host = h.host
+ ORDER BY h.name, h.host
+
+-- lens_of_host: the version of a lens that applied to a host at an instant
+SELECT n.name, s.version
+  FROM scores s
+  JOIN lens_names n ON n.key = s.lens
+ WHERE s.host = :host::integer AND s.since <= :at::timestamptz AND s.until > :at::timestamptz
+   AND :lens::text IN (n.name, n.family)
+   AND s.pass + s.fail + s.error + s.skipped > 0
+ ORDER BY n.name DESC
+ LIMIT 1
+
+-- findings_at: the verdicts of a host that held at an instant, each with the last scan that asked
+-- The recursion visits each set of rules once, at its last scan: there are few sets and many scans.
+WITH RECURSIVE asked (asked, recorded_at) AS (
+    (SELECT s.asked, s.recorded_at FROM scans s
+      WHERE s.host = :host::integer AND s.recorded_at <= :at::timestamptz AND s.asked IS NOT NULL
+      ORDER BY s.asked, s.recorded_at DESC LIMIT 1)
+    UNION ALL
+    SELECT n.asked, n.recorded_at
+      FROM asked a
+     CROSS JOIN LATERAL (
+            SELECT s.asked, s.recorded_at FROM scans s
+             WHERE s.host = :host::integer AND s.recorded_at <= :at::timestamptz
+               AND s.asked > a.asked
+             ORDER BY s.asked, s.recorded_at DESC LIMIT 1) n
+), confirmed AS (
+    SELECT r.rule, max(a.recorded_at) AS at
+      FROM asked a
+      JOIN asked_sets q ON q.key = a.asked
+     CROSS JOIN unnest(q.rules) AS r (rule)
+     GROUP BY r.rule
+)
+SELECT r.name AS rule, v.name AS variant, f.status::text AS status, f.severity::text AS severity,
+       w.name AS reason, coalesce(m.controls, '{}') AS controls, f.change::text AS kind,
+       f.was::text AS was, f.since, nullif(f.until, 'infinity') AS until, c.at AS confirmed_at,
+       s.id AS scan, f.evidence
+  FROM findings f
+  JOIN rule_names r ON r.key = f.rule
+  JOIN variant_names v ON v.key = f.variant
+  JOIN reason_names w ON w.key = f.reason
+  LEFT JOIN lens_rules m
+    ON m.version = :version::integer AND m.rule = f.rule AND m.variant = f.variant
+  LEFT JOIN confirmed c ON c.rule = f.rule
+  LEFT JOIN scans s ON s.key = f.opened_by
+ WHERE f.host = :host::integer AND f.since <= :at::timestamptz AND f.until > :at::timestamptz
+   AND (m.rule IS NOT NULL OR (:every::boolean AND v.name = ''))
+   AND (:statuses::text[] IS NULL OR f.status::text = ANY (:statuses::text[]))
+ ORDER BY r.name, v.name
+
+-- failing_at: how often each rule failed at an instant, over some hosts and their lens versions
+SELECT r.name AS rule, f.severity::text AS severity, count(*) AS hosts
+  FROM unnest(:hosts::integer[], :versions::integer[]) AS h (host, version)
+  JOIN findings f
+    ON f.host = h.host AND f.since <= :at::timestamptz AND f.until > :at::timestamptz
+   AND f.status = 'fail'
+  JOIN rule_names r ON r.key = f.rule
+  JOIN variant_names v ON v.key = f.variant
+  LEFT JOIN lens_rules m ON m.version = h.version AND m.rule = f.rule AND m.variant = f.variant
+ WHERE m.rule IS NOT NULL OR (:every::boolean AND v.name = '')
+ GROUP BY r.name, f.severity
+ ORDER BY r.name
+
+-- standings_at: the counts of a host under every framework that applied to it at an instant
+SELECT n.name, n.family, w.title, s.pass, s.fail, s.error, s.skipped, s.critical_failing
+  FROM scores s
+  JOIN lens_names n ON n.key = s.lens
+  JOIN lens_versions w ON w.key = s.version
+ WHERE s.host = :host::integer AND s.since <= :at::timestamptz AND s.until > :at::timestamptz
+   AND s.pass + s.fail + s.error + s.skipped > 0
+ ORDER BY n.name
+
+-- events: the changes of a host before a place in its history, the latest first
+SELECT e.id, e.at, r.name AS rule, v.name AS variant, e.kind, e.severity::text AS severity,
+       e.was::text AS was, e.status::text AS status, s.id AS scan
+  FROM (SELECT f.id, f.since AS at, f.rule, f.variant, f.change::text AS kind, f.severity, f.was,
+               f.status, f.opened_by AS scan
+          FROM findings f
+         WHERE f.host = :host::integer AND f.until > :floor::timestamptz
+        UNION ALL
+        SELECT f.id, f.until, f.rule, f.variant, 'retired', f.severity, f.status, NULL, f.closed_by
+          FROM findings f
+         WHERE f.host = :host::integer AND f.retired) e
+  JOIN rule_names r ON r.key = e.rule
+  JOIN variant_names v ON v.key = e.variant
+  LEFT JOIN scans s ON s.key = e.scan
+ WHERE e.at <= :at::timestamptz AND (e.at, e.id) < (:before::timestamptz, :before_id::bigint)
+ ORDER BY e.at DESC, e.id DESC
+ LIMIT :limit::integer
