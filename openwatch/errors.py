@@ -5,7 +5,7 @@ OpenWatchError
     KeyFileError
   Rejected                    what the caller sent cannot be accepted
     InvalidInput  NotFound  Conflict  Gone  TooLarge
-    Unauthenticated  Forbidden  RateLimited
+    Unauthenticated  Forbidden  RateLimited  Overloaded
   RuleError                   a rule document, with file and line
   StorageError                PostgreSQL said no
     DatabaseUnavailable  IntegrityViolation  RetryableConflict  QueryTimeout
@@ -117,6 +117,13 @@ class RateLimited(Rejected):
     """Too many attempts; wait before the next one."""
 
     code = "rate.limited"
+    retryable = True
+
+
+class Overloaded(Rejected):
+    """The server is at its limit; try again in a few seconds."""
+
+    code = "server.unavailable"
     retryable = True
 
 

@@ -1,0 +1,100 @@
+"""Passwords: Argon2id in PHC strings, a length policy, and a bound on how many are hashed at once.
+
+A hash takes 64 MiB and a core for a quarter of a second, so only as many run as there are cores;
+a short queue waits, and whoever finds it full is told to come back before anything is hashed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cryptography.exceptions import InvalidKey
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from openwatch import errors
+
+SHORTEST, SHORTEST_OF_ADMIN, LONGEST = 8, 15, 128  # bytes
+_MEMORY, _PASSES, _LANES, _SALT, _LENGTH = (
+    65536,
+    3,
+    1,
+    16,
+    32,
+)  # KiB, passes, lanes, bytes, bytes
+_PARAMETERS = re.compile(r"\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$")
+_RETRY_AFTER = 2  # seconds
+
+_CORES = os.cpu_count() or 1
+_WAITING = 4 * _CORES
+_running = threading.BoundedSemaphore(_CORES)
+_admitted = threading.BoundedSemaphore(_CORES + _WAITING)
+
+
+def require_acceptable(password: str, shortest: int = SHORTEST) -> None:
+    """Raise InvalidInput (validation.password_policy) for a password of a refused length."""
+    size = len(password.encode())
+    if not shortest <= size <= LONGEST:
+        raise errors.InvalidInput(
+            f"The password must have {shortest} to {LONGEST} bytes; this one has {size}.",
+            code="validation.password_policy",
+        )
+
+
+def hashed(password: str) -> str:
+    """Return the PHC string to store. Raise Overloaded where too many wait already."""
+    with _turn():
+        return _derived(password)
+
+
+def is_right(password: str, stored: str | None) -> bool:
+    """Say whether the password belongs to the stored PHC string.
+
+    With None (no such user) the same work is done and the answer is False. Raise Overloaded.
+    """
+    with _turn():
+        if stored is None:
+            _derived(password)
+            return False
+        try:
+            Argon2id.verify_phc_encoded(password.encode(), stored)
+        except InvalidKey:
+            return False
+        return True
+
+
+def is_outdated(stored: str) -> bool:
+    """Say whether a stored hash was made with weaker parameters than today's."""
+    found = _PARAMETERS.match(stored)
+    if found is None:
+        return True
+    memory, passes, _ = (int(number) for number in found.groups())
+    return memory < _MEMORY or passes < _PASSES
+
+
+def _derived(password: str) -> str:
+    maker = Argon2id(
+        salt=os.urandom(_SALT),
+        length=_LENGTH,
+        iterations=_PASSES,
+        lanes=_LANES,
+        memory_cost=_MEMORY,
+    )
+    return maker.derive_phc_encoded(password.encode())
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _admitted.acquire(blocking=False):
+        raise errors.Overloaded(
+            "Too many sign-ins at this moment; try again in a few seconds.",
+            retry_after_seconds=_RETRY_AFTER,
+        )
+    try:
+        with _running:
+            yield
+    finally:
+        _admitted.release()
