@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 
 _HEADER = re.compile(r"^-- ([a-z][a-z0-9_]*): (.+)$", re.MULTILINE)
-_PARAMETER = re.compile(r"(?<![:\w]):([a-z][a-z0-9_]*)\b")
-_COMMENT = re.compile(r"--[^\n]*")
+# A comment or a quoted text is taken whole, so that what looks like a parameter in it is not one.
+_TOKEN = re.compile(r"(--[^\n]*)|('(?:[^']|'')*')|(?<![:\w]):([a-z][a-z0-9_]*)\b")
 
 
 class Query:
@@ -28,11 +28,13 @@ class Query:
         numbers: dict[str, int] = {}
 
         def number(match: re.Match[str]) -> str:
-            return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
+            if match[3] is None:
+                return match[2] or ""
+            return f"${numbers.setdefault(match[3], len(numbers) + 1)}"
 
         self.name = name
         self.purpose = purpose
-        self.sql = _PARAMETER.sub(number, _COMMENT.sub("", text)).strip().rstrip(";")
+        self.sql = _TOKEN.sub(number, text).strip().rstrip(";")
         self.parameters = tuple(numbers)
 
     def __repr__(self) -> str:
