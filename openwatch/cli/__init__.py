@@ -1,3 +1,128 @@
-"""The command line."""
+"""The command line: which command was meant, and what its end is told to the shell.
+
+Each command is imported when it is run, so that `openwatch --version` answers at once.
+"""
 
 from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from openwatch import __version__, errors
+
+Arguments = Mapping[str, Any]
+
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(errors.OpenWatchError):
+    """The command line cannot be used."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(words)
+    except UsageError as wrong:
+        _complain(wrong.message)
+        return MISUSED
+    except errors.OpenWatchError as failure:
+        _complain(failure.message)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; what is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as defect:  # the last net: a person gets a sentence, not a trace
+        if "debug" in words:
+            raise
+        _complain(
+            f"unexpected {type(defect).__name__}: {defect}\n"
+            "  this is a defect in openwatch; --log-level debug shows where"
+        )
+        return FAILED
+
+
+def _run(words: list[str]) -> int:
+    if words == ["--version"]:
+        return _version()
+    if "--help" in words or "-h" in words:  # after any command, too
+        from openwatch.cli.usage import USAGE
+
+        print(USAGE, end="")
+        return DONE
+    from openwatch.cli.arguments import parse
+
+    arguments = parse(words, COMMANDS)
+    command = next((name for name in COMMANDS if arguments[name]), "serve")
+    return COMMANDS[command](arguments)
+
+
+def _complain(message: str) -> None:
+    print(f"openwatch: {message}", file=sys.stderr)
+
+
+def _version() -> int:
+    import platform
+
+    python = f"Python {platform.python_version()}"
+    print(f"openwatch {__version__} ({python}, {sys.platform} {platform.machine()})")
+    return DONE
+
+
+def _serve(arguments: Arguments) -> int:
+    from openwatch.cli import serve
+
+    return serve.run(arguments)
+
+
+def _worker(arguments: Arguments) -> int:
+    from openwatch.cli import worker
+
+    return worker.run(arguments)
+
+
+def _migrate(arguments: Arguments) -> int:
+    from openwatch.cli import migrate
+
+    return migrate.run(arguments)
+
+
+def _create_admin(arguments: Arguments) -> int:
+    from openwatch.cli import create_admin
+
+    return create_admin.run(arguments)
+
+
+def _check_config(arguments: Arguments) -> int:
+    from openwatch.cli import check_config
+
+    return check_config.run(arguments)
+
+
+def _check(arguments: Arguments) -> int:
+    from openwatch.cli import check
+
+    return check.run(arguments)
+
+
+def _openapi(arguments: Arguments) -> int:
+    from openwatch.cli import openapi
+
+    return openapi.run(arguments)
+
+
+COMMANDS: dict[str, Callable[[Arguments], int]] = {
+    "serve": _serve,
+    "worker": _worker,
+    "migrate": _migrate,
+    "create-admin": _create_admin,
+    "check-config": _check_config,
+    "check": _check,
+    "openapi": _openapi,
+}

@@ -1,0 +1,83 @@
+"""What the command line accepts, in docopt's language; this text is the grammar."""
+
+from __future__ import annotations
+
+USAGE = """OpenWatch watches Linux hosts for security compliance, over SSH, and keeps the history.
+
+Usage:
+  openwatch [--config FILE] [--log-level LEVEL] [--listen ADDRESS] [serve]
+  openwatch worker [--config FILE] [--log-level LEVEL] [--poll-interval SECONDS]
+  openwatch migrate [--config FILE] [--log-level LEVEL] [--status]
+  openwatch create-admin --username NAME --email ADDRESS
+                         [--password-file FILE | --password-stdin]
+                         [--config FILE] [--log-level LEVEL]
+  openwatch check-config [--config FILE] [--log-level LEVEL] [--listen ADDRESS] [--json]
+  openwatch check --local [--sudo] [--ask-sudo-password | --sudo-password-file FILE]
+                          [--framework NAME] [--severity LEVEL] [--rule ID]...
+                          [--rules DIR]... [--format FORMAT] [--log-level LEVEL]
+  openwatch check --host HOST [--user NAME] [--port PORT] [--key FILE]
+                  [--ask-password | --login-password-file FILE]
+                  [--known-hosts FILE | --accept-key FINGERPRINT]
+                  [--sudo] [--ask-sudo-password | --sudo-password-file FILE]
+                  [--framework NAME] [--severity LEVEL] [--rule ID]...
+                  [--rules DIR]... [--format FORMAT] [--log-level LEVEL]
+  openwatch openapi
+  openwatch --version
+  openwatch --help
+
+Commands:
+  serve          Serve the API over HTTPS, and run the workers. This is the default.
+  worker         Scan hosts for a server that runs elsewhere.
+  migrate        Bring the database's schema up to this program, or show where it stands.
+  create-admin   Create a user who may do everything.
+  check-config   Print every setting and where it came from.
+  check          Scan a host now and print what was found; needs no database.
+  openapi        Print the description of the API.
+
+Everywhere:
+  --config FILE           The configuration file; /etc/openwatch/openwatch.toml if not given.
+  --log-level LEVEL       debug, info, warn or error.
+  --listen ADDRESS        Where to serve, as host:port.
+  --poll-interval SECONDS  How often a worker looks for work, at most 5.
+  --status                Change nothing, print what is applied and what is not.
+  --json                  Print JSON.
+  -h --help               Print this.
+  --version               Print the version.
+
+The first administrator:
+  --username NAME         The name to sign in with.
+  --email ADDRESS         Their address.
+  --password-file FILE    Read the password from the first line of a file. It is asked for where
+                          neither this nor the next is given.
+  --password-stdin        Read the password from the first line of standard input.
+
+Scanning now:
+  --local                 This machine, without SSH.
+  -H HOST --host HOST     A host, by name or address.
+  -u NAME --user NAME     The login user; who you are here, if not given.
+  -P PORT --port PORT     The SSH port; 22 if not given.
+  -k FILE --key FILE      The private key; the first of ~/.ssh/id_ed25519, id_ecdsa, id_rsa if not
+                          given and no password either. An encrypted key asks for its passphrase, or
+                          takes it from OPENWATCH_SSH_PASSPHRASE.
+  --ask-password          Ask for the login password. Or put it into OPENWATCH_SSH_PASSWORD.
+  --login-password-file FILE  Read the login password from the first line of a file.
+  --sudo                  Ask the questions as root, through sudo.
+  --ask-sudo-password     Ask for the password sudo wants. Or put it into OPENWATCH_SUDO_PASSWORD.
+  --sudo-password-file FILE  Read sudo's password from the first line of a file.
+  --known-hosts FILE      Look for the host's key here, in place of ~/.ssh/known_hosts and
+                          /etc/ssh/ssh_known_hosts.
+  --accept-key FINGERPRINT  Accept the host's key if it has this fingerprint (SHA256:...).
+  -f NAME --framework NAME  Only the rules of a framework: stig, or stig_debian12.
+  -s LEVEL --severity LEVEL  Only rules at least this severe: low, medium, high, critical.
+  --rule ID               Only this rule; may be given again.
+  -r DIR --rules DIR      Load rules from here too; may be given again.
+  --format FORMAT         table or json [default: table].
+
+Exit status of check, the first that applies:
+  2  the command line is wrong
+  3  the host could not be scanned, or some rule could not be judged
+  1  a rule fails
+  0  compliant
+
+Exit status of the other commands: 0 done, 1 failed, 2 the command line is wrong.
+"""

@@ -1,0 +1,183 @@
+"""The installed command, run as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+OPENWATCH = Path(sys.executable).with_name("openwatch")
+CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("OPENWATCH_")}
+
+
+def run(*words: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [OPENWATCH, *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env=CLEAN | environ,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_version_is_one_line() -> None:
+    done = run("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("openwatch 0.")
+    assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["check", "--help"]])
+def test_the_help_is_printed(words: list[str]) -> None:
+    done = run(*words)
+    assert done.returncode == 0
+    assert "Exit status of check" in done.stdout
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "openwatch", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("openwatch ")
+
+
+@pytest.mark.parametrize("words", [["srve"], ["--nonsense"], ["check"], ["serve", "--config"]])
+def test_a_misuse_ends_with_2_and_nothing_on_standard_output(words: list[str]) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("openwatch: ")
+
+
+def test_check_config_prints_values_and_origins_and_no_password(tmp_path: Path) -> None:
+    file = tmp_path / "openwatch.toml"
+    file.write_text("[server]\nworkers = 3\n")
+    done = run(
+        "check-config",
+        "--config",
+        str(file),
+        "--listen",
+        "127.0.0.1:9443",
+        OPENWATCH_DATABASE_DSN="postgres://ow:topsecret@db/openwatch",
+        OPENWATCH_LICENSE_FILE="/x",
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"127.0.0.1:9443"  # flag --listen' in done.stdout
+    assert f"= 3  # file {file}:2" in done.stdout
+    assert "***@db/openwatch" in done.stdout
+    assert "topsecret" not in done.stdout + done.stderr
+    assert "# environment OPENWATCH_DATABASE_DSN" in done.stdout
+    assert "OPENWATCH_LICENSE_FILE has no effect" in done.stderr
+    assert done.stdout.endswith("the configuration is valid\n")
+
+
+def test_check_config_speaks_json() -> None:
+    document = json.loads(run("check-config", "--json").stdout)
+    assert document["valid"] is True
+    assert document["settings"]["server.workers"] == {"value": 1, "origin": "default"}
+
+
+def test_check_config_tells_every_problem(tmp_path: Path) -> None:
+    file = tmp_path / "openwatch.toml"
+    file.write_text("[server]\nlissten = 1\nworkers = -1\n")
+    done = run("check-config", "--config", str(file), OPENWATCH_SERVER_LISTN="x")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "unknown key server.lissten; did you mean server.listen?" in done.stderr
+    assert "server.workers must be a whole number from 0 to 64, not -1" in done.stderr
+    assert "did you mean OPENWATCH_SERVER_LISTEN?" in done.stderr
+    as_json = run("check-config", "--json", "--config", str(file))
+    assert as_json.returncode == 1
+    assert len(json.loads(as_json.stdout)["problems"]) == 2
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "migrate", "check-config"])
+def test_no_command_starts_with_an_unknown_key(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "openwatch.toml"
+    file.write_text("[server]\nlissten = 1\n")
+    done = run(command, "--config", str(file))
+    assert done.returncode == 1
+    assert "did you mean server.listen?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_named_file_that_is_missing_ends_with_1(tmp_path: Path) -> None:
+    done = run("check-config", "--config", str(tmp_path / "gone"))
+    assert done.returncode == 1
+    assert "there is no such file" in done.stderr
+
+
+def test_a_reader_that_goes_away_leaves_no_trace() -> None:
+    program = f"{OPENWATCH} check-config --json | true"
+    done = subprocess.run(
+        ["sh", "-c", program],
+        capture_output=True,
+        text=True,
+        env=CLEAN,
+        check=False,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_an_admin_password_is_never_an_argument() -> None:
+    done = run(
+        "create-admin", "--username", "a", "--email", "a@b", "--password", "hunter2hunter2"
+    )
+    assert done.returncode == 2
+    assert "hunter2" not in done.stderr
+
+
+def test_an_empty_password_is_a_misuse() -> None:
+    done = run("create-admin", "--username", "a", "--email", "a@b.c", stdin="\n")
+    assert done.returncode == 2
+    assert "holds no password" in done.stderr
+
+
+def test_an_admin_is_created_once_and_the_password_is_printed_nowhere(
+    dsn: str, tmp_path: Path
+) -> None:
+    words = ["create-admin", "--username", "root", "--email", "root@example.org"]
+    first = run(*words, stdin="correct horse battery\n", OPENWATCH_DATABASE_DSN=dsn)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("created root with the role admin, id ")
+    secret = tmp_path / "password"
+    secret.write_text("another good password\n")
+    again = run(*words, "--password-file", str(secret), OPENWATCH_DATABASE_DSN=dsn)
+    assert again.returncode == 1
+    assert "already" in again.stderr
+    for run_ in (first, again):
+        assert "battery" not in run_.stdout + run_.stderr
+        assert "good password" not in run_.stdout + run_.stderr
+
+
+def test_a_short_admin_password_is_refused(dsn: str) -> None:
+    done = run(
+        *("create-admin", "--username", "root", "--email", "root@example.org"),
+        stdin="short\n",
+        OPENWATCH_DATABASE_DSN=dsn,
+    )
+    assert done.returncode == 1
+    assert "15" in done.stderr
+
+
+def test_a_database_that_is_down_is_one_sentence() -> None:
+    done = run(
+        *("create-admin", "--username", "root", "--email", "root@example.org"),
+        stdin="correct horse battery\n",
+        OPENWATCH_DATABASE_DSN="postgres://ow:topsecret@127.0.0.1:1/ow?connect_timeout=2",
+    )
+    assert done.returncode == 1
+    assert "127.0.0.1" in done.stderr
+    assert "topsecret" not in done.stderr
+    assert "Traceback" not in done.stderr
