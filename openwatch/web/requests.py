@@ -1,0 +1,107 @@
+"""Requests on a connection: stricter parsing, answers to unparsable ones, open streams."""
+
+from __future__ import annotations
+
+import http
+from typing import Any
+
+import msgspec
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.task import ErrorTask as _ErrorTask
+from waitress.task import WSGITask
+
+from openwatch import ids
+from openwatch.web import headers, problems
+from openwatch.web.stream import Stream
+
+MAX_BODY = 1024 * 1024
+_TASK = "openwatch.task"
+
+_SENTENCES = {
+    400: ("validation.malformed", "The request is not well-formed HTTP/1.1."),
+    413: ("validation.body_too_large", f"The body is larger than {MAX_BODY} bytes."),
+    431: ("validation.headers_too_large", "The request's headers are larger than 64 KiB."),
+    501: ("validation.malformed", "This transfer encoding is not supported; use chunked."),
+}
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress is untyped
+    """Refuse what two servers could read differently (RFC 9112 sections 3.2 and 6.3)."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the headers. Raise ParsingError where the message's end or host is in doubt."""
+        super().parse_header(header_plus)
+        names = self.headers
+        has_encoding = self.chunked or "TRANSFER_ENCODING" in names
+        if has_encoding and ("CONTENT_LENGTH" in names or self.version != "1.1"):
+            raise ParsingError("Transfer-Encoding with Content-Length, or before HTTP/1.1")
+        if self.version == "1.1" and not names.get("HOST"):
+            raise ParsingError("Host is missing")
+        if "," in names.get("HOST", ""):
+            raise ParsingError("Host is given twice")
+
+
+class ErrorTask(_ErrorTask):  # type: ignore[misc] # waitress is untyped
+    """Answer a request that never reached the application, in the API's one envelope."""
+
+    def execute(self) -> None:
+        """Write the response and close."""
+        status = int(self.request.error.code)
+        correlation_id = ids.correlation_id()
+        code, message = _SENTENCES.get(status, ("server.internal", "Something went wrong."))
+        detail: dict[str, Any] = {"max_bytes": MAX_BODY} if status == 413 else {}
+        body = msgspec.json.encode(
+            problems.simple(status, code, message, correlation_id, **detail)
+        )
+        self.status = f"{status} {http.HTTPStatus(status).phrase}"
+        self.response_headers.extend(headers.SECURITY)
+        self.response_headers.append((headers.CORRELATION, correlation_id))
+        self.response_headers.append(("Cache-Control", "no-store"))
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class Task(WSGITask):  # type: ignore[misc] # waitress is untyped
+    """Run the application for one request; where it answers with a Stream, leave that open."""
+
+    stream: Stream | None = None
+    is_held = False
+
+    def get_environment(self) -> dict[str, Any]:
+        """Return the WSGI environment, with this task for `streaming`."""
+        environ: dict[str, Any] = super().get_environment()
+        environ[_TASK] = self
+        return environ
+
+    def service(self) -> None:
+        """Run the request."""
+        try:
+            super().service()
+        finally:
+            if self.stream is not None and not self.is_held:
+                self.stream.end()
+
+    def finish(self) -> None:
+        """End the response, or hand the connection to its stream."""
+        if self.stream is None:
+            super().finish()
+            return
+        if not self.wrote_header:
+            self.write(b"")
+        self.close_on_finish = False
+        self.is_held = True
+        self.channel.hold(self.stream, is_chunked=self.chunked_response)
+
+
+def streaming(application: Any) -> Any:
+    """Return the WSGI application, whose Stream bodies are handed to their connection."""
+
+    def call(environ: dict[str, Any], start_response: Any) -> Any:
+        body = application(environ, start_response)
+        if isinstance(body, Stream):
+            environ[_TASK].stream = body
+        return body
+
+    return call

@@ -1,0 +1,100 @@
+"""The server's certificate: read from two files, read again when they change.
+
+A broken or mismatched new pair is logged once and the last good pair keeps serving.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from pathlib import Path
+
+from openwatch import clock, errors, log
+
+_LOOK_EVERY = 5.0  # seconds between two looks at the files
+
+_logger = logging.getLogger(__name__)
+_Seen = tuple[tuple[int, int, int], ...]  # inode, size and modification time of each file
+
+
+class Certificate:
+    """A TLS context that follows its files. Used by one thread: the server's loop."""
+
+    def __init__(self, cert: Path, key: Path) -> None:
+        """Load the pair. Raise ConfigError where it cannot be used."""
+        self._cert, self._key = cert, key
+        self._seen = self._look()
+        self._next_look = clock.monotonic() + _LOOK_EVERY
+        try:
+            self.context = _context(cert, key)
+        except OSError as error:  # ssl.SSLError is one
+            raise errors.ConfigError(
+                f"server.tls_cert {cert} and server.tls_key {key}: {_reason(error)}"
+            ) from None
+
+    def expire(self) -> None:
+        """Look at the files at the next `refresh`, however recent the last look; for SIGHUP."""
+        self._next_look = 0.0
+
+    def refresh(self) -> None:
+        """Load the pair again where a file has changed; keep the last good one where it is bad."""
+        now = clock.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_EVERY
+        seen = self._look()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self.context = _context(self._cert, self._key)
+        except OSError as error:
+            log.event(
+                _logger,
+                logging.ERROR,
+                "tls.reload_failed",
+                f"the new certificate is not used, the last good one stays: {_reason(error)}",
+                cert=str(self._cert),
+                key=str(self._key),
+            )
+        else:
+            log.event(
+                _logger,
+                logging.INFO,
+                "tls.reloaded",
+                "the new certificate is in use",
+                cert=str(self._cert),
+            )
+
+    def _look(self) -> _Seen:
+        found = []
+        for file in (self._cert, self._key):
+            try:
+                at = file.stat()
+            except OSError:
+                found.append((0, 0, 0))
+            else:
+                found.append((at.st_ino, at.st_size, at.st_mtime_ns))
+        return tuple(found)
+
+
+def _context(cert: Path, key: Path) -> ssl.SSLContext:
+    for file in (cert, key):  # the ssl module's own error names neither
+        file.open("rb").close()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(["http/1.1"])
+    # Without a password OpenSSL would ask for one on the terminal, and wait.
+    context.load_cert_chain(cert, key, password=lambda: "")
+    return context
+
+
+def _reason(error: OSError) -> str:
+    if not isinstance(error, ssl.SSLError):
+        return f"{error.filename}: {error.strerror}"
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "the key does not belong to the certificate"
+    if error.reason in {"BAD_DECRYPT", "BAD_PASSWORD_READ"} or "password" in str(error).lower():
+        return "the key is protected by a passphrase; store it without one, readable by the service only"
+    return f"not a usable PEM certificate and key ({error.reason or 'no PEM block found'})"
