@@ -20,6 +20,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from openwatch import errors
 
@@ -120,8 +121,11 @@ class Server:
     def psql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement through psql and return what it printed; the password is not in argv."""
         done = subprocess.run(
-            [str(self.programs / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"]
-            + ["-p", str(self.port), "-U", "openwatch", "-d", database, "-c", statement],
+            [
+                *(str(self.programs / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1"),
+                *("-h", "127.0.0.1", "-p", str(self.port), "-U", "openwatch"),
+                *("-d", database, "-c", statement),
+            ],
             env={**self._environment(), "PGPASSWORD": self.password},
             capture_output=True,
             text=True,
@@ -145,9 +149,11 @@ class Server:
             os.chown(self.directory, owner.pw_uid, owner.pw_gid)
             os.chown(secret, owner.pw_uid, owner.pw_gid)
         done = subprocess.run(
-            [str(self.programs / "initdb"), "-D", str(self.data), "-U", "openwatch"]
-            + ["--auth=scram-sha-256", f"--pwfile={secret}", "--data-checksums"]
-            + ["--encoding=UTF8", *self._locale()],
+            [
+                *(str(self.programs / "initdb"), "-D", str(self.data), "-U", "openwatch"),
+                *("--auth=scram-sha-256", f"--pwfile={secret}", "--data-checksums"),
+                *("--encoding=UTF8", *self._locale()),
+            ],
             env=self._environment(),
             cwd=self.directory,
             capture_output=True,
@@ -156,12 +162,17 @@ class Server:
             **self._identity(),
         )
         if done.returncode:
-            raise errors.StorageError(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
+            raise errors.StorageError(
+                f"initdb failed: {done.stderr.strip() or done.stdout.strip()}"
+            )
 
     def _locale(self) -> list[str]:
         """C.UTF-8 from PostgreSQL itself where it has it (17), else from the C library."""
         printed = subprocess.run(
-            [str(self.programs / "initdb"), "--version"], capture_output=True, text=True, check=True
+            [str(self.programs / "initdb"), "--version"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout  # "initdb (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"
         if int(printed.split()[2].split(".")[0]) >= 17:
             return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
@@ -179,7 +190,7 @@ class Server:
                 return chosen
         raise errors.StorageError("no free port on 127.0.0.1")
 
-    def _identity(self) -> dict[str, object]:
+    def _identity(self) -> dict[str, Any]:
         if os.geteuid() != 0:
             return {}
         owner = _throw_away_user()
@@ -195,7 +206,14 @@ class Server:
             if self._process.poll() is not None:
                 break
             ready = subprocess.run(
-                [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)],
+                [
+                    str(self.programs / "pg_isready"),
+                    "-q",
+                    "-h",
+                    "127.0.0.1",
+                    "-p",
+                    str(self.port),
+                ],
                 check=False,
             )
             if ready.returncode == 0:
@@ -224,7 +242,14 @@ def _throw_away_user() -> pwd.struct_passwd:
     with contextlib.suppress(KeyError):
         return pwd.getpwnam(USER)
     subprocess.run(
-        ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", USER],
+        [
+            "/usr/sbin/useradd",
+            "--system",
+            "--no-create-home",
+            "--shell",
+            "/usr/sbin/nologin",
+            USER,
+        ],
         check=True,
         capture_output=True,
     )
