@@ -87,17 +87,15 @@ class Names:
     def _add_members(self, version: int, lens: Lens) -> None:
         rules = self.rules({rule for rule, _ in lens.members})
         variants = self.variants({variant for _, variant in lens.members})
-        self._db.run(
-            _QUERIES["add_members"],
-            version=version,
-            rules=[rules[rule] for rule, _ in lens.members],
-            variants=[variants[variant] for _, variant in lens.members],
-            controls=msgspec.json.encode(list(lens.members.values())).decode(),
-        )
+        members = [
+            (rules[rule], variants[variant], controls)
+            for (rule, variant), controls in lens.members.items()
+        ]
+        self._db.run(_QUERIES["add_members"], version=version, members=_json(members))
 
     def _texts(self, kind: str, names: Collection[str]) -> Mapping[str, int]:
         def add(missing: list[str]) -> None:
-            self._db.run(_QUERIES[f"add_{kind}"], names=missing)
+            self._db.run(_QUERIES[f"add_{kind}"], names=_json(missing))
 
         return self._keys(kind, names, add)
 
@@ -120,5 +118,9 @@ class Names:
     def _find(self, kind: str, names: Collection[str]) -> _Keys:
         if not names:
             return {}
-        rows = self._db.tuples(_QUERIES[f"find_{kind}"], names=list(names))
+        rows = self._db.tuples(_QUERIES[f"find_{kind}"], names=_json(list(names)))
         return {str(name): int(key) for name, key in rows}
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

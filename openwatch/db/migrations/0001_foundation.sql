@@ -211,8 +211,8 @@ CREATE TABLE lens_versions (
 );
 CREATE TABLE lens_rules (
     version integer NOT NULL REFERENCES lens_versions (key) ON DELETE CASCADE,
-    rule    integer NOT NULL REFERENCES rule_names (key),
-    variant integer NOT NULL REFERENCES variant_names (key),
+    rule    integer NOT NULL,
+    variant integer NOT NULL,
     controls text[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (version, rule, variant)
 );
