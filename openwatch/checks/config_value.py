@@ -1,0 +1,141 @@
+"""config_value: the value that a key has in a configuration file and its drop-ins."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from openwatch.checks import files
+from openwatch.checks.answers import answer, cut, failed, passed, shortened
+from openwatch.checks.config_lines import Entry, entries, in_file, in_files
+from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, Verdict
+from openwatch.checks.values import (
+    Comparator,
+    compares,
+    require_number,
+    require_path,
+    wanted,
+)
+
+
+class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which key of which file, and its value.
+
+    `delimiter` is what stands between key and value (a space means any white space), `section`
+    the INI section, `dropin_dir` a directory whose *.conf files are read after the file.
+    With `scan_pattern` the path is a directory and the pattern (or suffix) names its files.
+    An empty `expected` wants the bare key.
+    """
+
+    path: str
+    key: str
+    expected: str
+    delimiter: str = "="
+    comparator: Comparator = "=="
+    dropin_dir: str | None = None
+    scan_pattern: str | None = None
+    section: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be judged."""
+        require_path(self.path)
+        if self.dropin_dir is not None:
+            require_path(self.dropin_dir, "dropin_dir")
+        if not self.key or not self.delimiter or "\n" in self.key + self.delimiter:
+            raise ValueError("`key` and `delimiter` must not be empty, nor hold a line end")
+        if self.scan_pattern is not None:
+            if self.dropin_dir is not None:
+                raise ValueError("`scan_pattern` and `dropin_dir` exclude each other")
+            if not re.fullmatch(r"[A-Za-z0-9._*?-]+", self.scan_pattern):
+                raise ValueError("`scan_pattern` may hold letters, digits and `._*?-` only")
+        if self.expected == "" and self.comparator not in {"==", "!="}:
+            raise ValueError(
+                f"`{self.comparator}` has nothing to compare with: expected is empty"
+            )
+        require_number(self.comparator, self.expected)
+
+    @property
+    def glob(self) -> str:
+        """The glob of `scan_pattern`; a word without a wildcard is a suffix."""
+        pattern = self.scan_pattern or "*.conf"
+        return pattern if set(pattern) & set("*?") else f"*.{pattern}"
+
+
+def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG001
+    """Ask for the files whole: other rules ask for the same ones."""
+    if params.scan_pattern is not None:
+        return (files.reading_all(params.path.rstrip("/"), params.glob),)
+    if params.dropin_dir is not None:
+        dropins = files.reading_all(params.dropin_dir.rstrip("/"))
+        return (files.reading(params.path), dropins)
+    return (files.reading(params.path),)
+
+
+class _Found(msgspec.Struct):
+    there: bool
+    entry: Entry | None
+
+
+def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdict:
+    """Compare the last value set: a later file wins over an earlier, a later line too.
+
+    A drop-in that sets the key decides, whatever is wrong with the file before it.
+    """
+    there = False
+    for probe in reversed(probes(params, facts)):
+        found = _search(params, probe, observations)
+        if isinstance(found, Verdict):
+            return found
+        if found.entry is not None:
+            return _compared(params, found.entry)
+        there = there or found.there
+    expected = wanted(params.comparator, params.expected)
+    if params.comparator == "!=" and there:
+        return passed(expected, "not set")
+    what = f"`{params.key}`" + (f" in [{params.section}]" if params.section else "")
+    if not there:
+        detail = f"{params.path} does not exist, so {what} is not set"
+        return failed(Reason.MISSING, expected, "no file", detail)
+    return failed(Reason.MISSING, expected, "not set", f"{what} is not set in {params.path}")
+
+
+def _search(params: Parameters, probe: Probe, observations: Observations) -> _Found | Verdict:
+    observation = answer(observations, probe)
+    several = not probe.script.startswith("cat ")
+    check = files.state_of_all if several else files.state_of
+    state = check(observation, probe)
+    if isinstance(state, Verdict):
+        return state
+    if state is files.State.GONE:
+        return _Found(there=False, entry=None)
+    if observation.truncated:
+        return cut(f"the last `{params.key}`")
+    lines = (
+        in_files(observation.stdout) if several else in_file(params.path, observation.stdout)
+    )
+    found = [
+        entry
+        for entry in entries(lines, params.key, params.delimiter)
+        if params.section is None or entry.section == params.section
+    ]
+    return _Found(there=True, entry=found[-1] if found else None)
+
+
+def _compared(params: Parameters, entry: Entry) -> Verdict:
+    expected = wanted(params.comparator, params.expected)
+    where = f"{entry.path}:{entry.line}"
+    if params.expected == "":
+        bare = entry.value is None
+        actual = "set" if bare else shortened(entry.value or "", 500)
+        if bare == (params.comparator == "=="):
+            return passed("set" if params.comparator == "==" else "!= set", actual, where)
+        return failed(Reason.DIFFERS, "the bare key", actual, f"{where}: {actual}")
+    value = entry.value or ""
+    actual = shortened(value, 500)
+    if compares(value.lower(), params.comparator, params.expected.strip().lower()):
+        return passed(expected, actual, where)
+    return failed(Reason.DIFFERS, expected, actual, f"{where} sets {params.key} to {actual!r}")
+
+
+METHOD = Method("config_value", Parameters, probes, judge)

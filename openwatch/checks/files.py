@@ -1,0 +1,108 @@
+"""Questions about files that several methods ask in the same words, so that they are asked once."""
+
+from __future__ import annotations
+
+import enum
+import shlex
+
+import msgspec
+
+from openwatch.checks.answers import error, said, says_gone, unanswered, unexpected
+from openwatch.checks.answers import hindered as is_hindered
+from openwatch.checks.types import Observation, Probe, Reason, Verdict
+
+_FILE_LIMIT = 1 << 18
+
+
+class State(enum.Enum):
+    """What is known of a file that was asked for."""
+
+    THERE = enum.auto()
+    GONE = enum.auto()
+
+
+class Described(msgspec.Struct, frozen=True):
+    """What `stat` says of the file a path leads to."""
+
+    mode: int
+    owner: str
+    group: str
+    owner_id: str
+    group_id: str
+    kind: str
+
+
+def reading(path: str) -> Probe:
+    """Ask for a file's content."""
+    return Probe(f"cat -- {shlex.quote(path)}", limit=_FILE_LIMIT)
+
+
+def describing(path: str) -> Probe:
+    """Ask what a path leads to: mode, numeric owner and group, their names, kind of file."""
+    return Probe(f"stat -L -c '%a %u %g %U %G %F' -- {shlex.quote(path)}")
+
+
+def reading_all(directory: str, pattern: str = "*.conf") -> Probe:
+    """Ask for the files of a directory, each line behind its path and a colon, in lexical order.
+
+    A directory that cannot be listed says so: its pattern would match nothing and look empty.
+    `pattern` is a glob of letters, digits and `._*?-`, which the caller has made sure of.
+    """
+    quoted = shlex.quote(directory)
+    script = (
+        f"if [ -d {quoted} ] && ! {{ [ -r {quoted} ] && [ -x {quoted} ]; }}; then "
+        f"echo {quoted}: Permission denied >&2; false; "
+        f"else grep -aH '' -- {quoted}/{pattern}; fi"
+    )
+    return Probe(script, limit=_FILE_LIMIT)
+
+
+def state_of(observation: Observation, probe: Probe) -> State | Verdict:
+    """Tell whether the file of a `reading` or `describing` is there; a Verdict is the error."""
+    broken = unanswered(observation, probe)
+    if broken is not None:
+        return broken
+    if observation.exit == 0:
+        return State.THERE
+    if observation.exit == 1 and says_gone(observation):
+        return State.GONE
+    refused = is_hindered(observation)
+    if refused is not None:
+        reason = Reason.UNREADABLE if probe.script.startswith("cat") else refused.reason
+        return error(reason, refused.detail)
+    if probe.script.startswith("cat") and observation.exit == 1:
+        return error(Reason.UNREADABLE, said(observation) or "exit 1 without a message")
+    return unexpected(observation)
+
+
+def state_of_all(  # noqa: PLR0911 - one line of the verdict table each
+    observation: Observation, probe: Probe
+) -> State | Verdict:
+    """Tell whether a `reading_all` found files; a Verdict is the error."""
+    broken = unanswered(observation, probe)
+    if broken is not None:
+        return broken
+    if observation.exit == 0 and not observation.stderr.strip():
+        return State.THERE
+    if observation.exit == 1 and not observation.stderr.strip():
+        return State.GONE  # files there are, but without a line
+    if observation.exit in {1, 2} and says_gone(observation) and not observation.stdout:
+        return State.GONE  # the pattern matched no file
+    refused = is_hindered(observation)
+    if refused is not None:
+        return error(Reason.UNREADABLE, refused.detail)
+    if observation.exit in {0, 1, 2} and observation.stderr.strip():
+        return error(Reason.UNREADABLE, said(observation))
+    return unexpected(observation)
+
+
+def described(stdout: bytes) -> Described | None:
+    """Parse the answer to `describing`; None where it makes no sense."""
+    parts = stdout.decode("utf-8", "replace").strip().split(" ", 5)
+    if len(parts) != 6:
+        return None
+    mode, owner_id, group_id, owner, group, kind = parts
+    try:
+        return Described(int(mode, 8), owner, group, owner_id, group_id, kind)
+    except ValueError:
+        return None

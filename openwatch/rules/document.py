@@ -1,0 +1,204 @@
+"""YAML into a tree of nodes that keep their line and their text as written.
+
+A scalar stays text until somebody says which type is wanted, so `no` stays a word where a word is
+wanted and `0644` never becomes 420. Built from parser events: nesting and aliases are bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import yaml
+
+from openwatch.errors import RuleError
+
+MAX_BYTES = 1 << 20
+_MAX_DEPTH = 40
+_MAX_NODES = 200_000  # of one document, aliases counted as what they stand for
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_REFERENCE = re.compile(r"\{\{\s*([A-Za-z][A-Za-z0-9_]*)\s*\}\}")
+
+
+class Node(msgspec.Struct):
+    """A scalar (`text`), a mapping (`items`) or a list (`elements`), and where it stands."""
+
+    line: int
+    text: str | None = None
+    plain: bool = False  # written without quotes
+    items: dict[str, Node] | None = None
+    elements: list[Node] | None = None
+    size: int = 1
+
+    @property
+    def kind(self) -> str:
+        """What it is, in the words of an error message."""
+        if self.items is not None:
+            return "a mapping"
+        if self.elements is not None:
+            return "a list"
+        return "nothing" if self.plain and self.text in {"", "~", "null"} else "a scalar"
+
+    def sequence(self, file: str, what: str) -> list[Node]:
+        """Return the elements of a list. Raise RuleError."""
+        if self.elements is None:
+            raise RuleError(
+                f"`{what}` must be a list, found {self.kind}", file=file, line=self.line
+            )
+        return self.elements
+
+    def mapping(self, file: str, what: str) -> dict[str, Node]:
+        """Return the items of a mapping. Raise RuleError."""
+        if self.items is None:
+            raise RuleError(
+                f"`{what}` must be a mapping, found {self.kind}", file=file, line=self.line
+            )
+        return self.items
+
+
+class _Open(msgspec.Struct):
+    """A collection that is being read."""
+
+    node: Node
+    anchor: str | None
+    key: str | None = None
+    key_line: int = 0
+    reference: bool = False  # a flow mapping, which may turn out to be `{{ name }}`
+
+
+def documents(data: bytes, file: str) -> Iterator[Node]:
+    """Yield the documents of a YAML stream that are not empty. Raise RuleError with the line."""
+    if len(data) > MAX_BYTES:
+        raise RuleError(
+            f"is {len(data)} bytes long, the limit is {MAX_BYTES}: split it", file=file
+        )
+    try:
+        yield from _build(yaml.parse(data.decode("utf-8"), Loader=_Loader), file)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise RuleError("is not UTF-8: save it as UTF-8", file=file, line=line) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 0
+        said = error.problem or error.context or "cannot be read"
+        raise RuleError(
+            f"not valid YAML: {said}; check the indentation and quotes there",
+            file=file,
+            line=line,
+        ) from error
+    except yaml.YAMLError as error:
+        raise RuleError(f"not valid YAML: {error}", file=file) from error
+
+
+def _build(events: Iterator[Any], file: str) -> Iterator[Node]:
+    stack: list[_Open] = []
+    anchors: dict[str, Node] = {}
+    for event in events:
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.DocumentStartEvent):
+            anchors = {}
+        elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+            if len(stack) >= _MAX_DEPTH:
+                raise RuleError(f"nested deeper than {_MAX_DEPTH} levels", file=file, line=line)
+            stack.append(_opened(event, file, line))
+        elif isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
+            node = _finished(event, stack, anchors, file)
+            if stack:
+                _place(stack[-1], node, file, line)
+            elif node.kind != "nothing":
+                yield node
+
+
+def _opened(event: Any, file: str, line: int) -> _Open:
+    _refuse_tag(event, file, line)
+    if isinstance(event, yaml.SequenceStartEvent):
+        return _Open(Node(line, elements=[]), event.anchor)
+    return _Open(Node(line, items={}), event.anchor, reference=bool(event.flow_style))
+
+
+def _finished(event: Any, stack: list[_Open], anchors: dict[str, Node], file: str) -> Node:
+    """Return the node that an event completes: a scalar, an alias, or the open collection."""
+    line = event.start_mark.line + 1
+    if isinstance(event, yaml.AliasEvent):
+        if event.anchor not in anchors:
+            message = f"alias *{event.anchor} has no complete anchor before it"
+            raise RuleError(message, file=file, line=line)
+        return anchors[event.anchor]
+    if isinstance(event, yaml.ScalarEvent):
+        _refuse_tag(event, file, line)
+        node = Node(line, text=event.value, plain=not event.style)
+        anchor = event.anchor
+    else:
+        closed = stack.pop()
+        node = _as_reference(closed) or closed.node
+        anchor = closed.anchor
+    if anchor:
+        anchors[anchor] = node
+    return node
+
+
+def _place(parent: _Open, node: Node, file: str, line: int) -> None:
+    """Put a finished node into its parent: as key, as value or as element."""
+    holder = parent.node
+    holder.size += node.size
+    if holder.size > _MAX_NODES:
+        raise RuleError(f"more than {_MAX_NODES} nodes once expanded", file=file, line=line)
+    if holder.elements is not None:
+        holder.elements.append(node)
+        return
+    items = holder.items
+    if items is None:  # pragma: no cover - a collection is one or the other
+        return
+    if parent.key is None:
+        if node.text is None:
+            raise RuleError(
+                "a key must be a word; quote the value if it starts with `{` or `[`",
+                file=file,
+                line=line,
+            )
+        if node.text in items:
+            raise RuleError(
+                f"key `{node.text}` is given twice (first in line {items[node.text].line})",
+                file=file,
+                line=line,
+            )
+        parent.key, parent.key_line = node.text, line
+        return
+    # Said where the key stands: that is where a person looks for a field.
+    items[parent.key] = (
+        node
+        if node.line == parent.key_line
+        else msgspec.structs.replace(node, line=parent.key_line)
+    )
+    parent.key = None
+
+
+def _as_reference(closed: _Open) -> Node | None:
+    """Read `{{ name }}` written without quotes, which YAML takes for two nested mappings.
+
+    The inner one becomes a marker scalar that only the outer one, or nothing, can complete.
+    """
+    items = closed.node.items
+    if not closed.reference or items is None or len(items) != 1:
+        return None
+    key, value = next(iter(items.items()))
+    if value.kind != "nothing":
+        return None
+    if key.startswith("{") and key.endswith("}"):
+        return Node(closed.node.line, text="{" + key + "}")
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", key):
+        return Node(closed.node.line, text="{" + key + "}")
+    return None
+
+
+def _refuse_tag(event: Any, file: str, line: int) -> None:
+    if event.tag is not None and event.tag != "!":
+        raise RuleError(f"the YAML tag {event.tag} is not used here", file=file, line=line)
+
+
+def references(text: str) -> list[re.Match[str]]:
+    """Find every `{{ name }}` in a text."""
+    return list(_REFERENCE.finditer(text))
