@@ -51,6 +51,9 @@ class Target(msgspec.Struct, frozen=True):
     trust_first: bool = False  # policy: accept the key where none is known yet
     connect_timeout: float = 10.0
     login_timeout: float = 20.0
+    local: bool = (
+        False  # this machine itself: no address, no login; only where scan.allow_local
+    )
 
     def __repr__(self) -> str:
         """Show where, never the secrets."""

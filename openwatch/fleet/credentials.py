@@ -1,0 +1,200 @@
+"""Credentials: stored sealed, shown without their secrets, resolved for one host at a time."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgspec
+
+from openwatch import errors, ids
+from openwatch.db import Database, load
+from openwatch.fleet import hosts, tables
+from openwatch.fleet.types import AuthMethod, Credential, Scope, Secrets
+from openwatch.ssh.keys import PrivateKey, parse_private_key
+from openwatch.vault import Vault
+
+_QUERIES = load("openwatch.fleet")
+_TABLE = "credentials"
+_COLUMNS = {
+    "password": "encrypted_password",
+    "private_key": "encrypted_private_key",
+    "passphrase": "encrypted_private_key_passphrase",
+}
+_REFUSED = {
+    "credentials_one_system_default": (
+        "credentials.multiple_system_defaults",
+        "There is a default credential already; make it no default first.",
+    ),
+    "credentials_name": (
+        "resource.conflict",
+        "There is a credential of this name in this scope already.",
+    ),
+}
+
+
+class NewCredential(msgspec.Struct, frozen=True):
+    """What is said of a credential when it is stored."""
+
+    scope: Scope
+    name: str
+    username: str
+    auth_method: AuthMethod
+    secrets: Secrets
+    scope_id: UUID | None = None
+    description: str | None = None
+    is_default: bool = False
+
+
+def create(
+    db: Database, vault: Vault, new: NewCredential, *, created_by: UUID | None = None
+) -> Credential:
+    """Store a credential, its secrets sealed to this row.
+
+    Raise InvalidInput (credentials.invalid_scope, .host_not_found, .missing_secret, .invalid_key,
+    validation.field_invalid) and Conflict (credentials.multiple_system_defaults).
+    """
+    _require_lines(new)
+    _require_scope(db, new)
+    secrets = _kept(new)
+    key = (
+        parse_private_key(secrets.private_key, secrets.passphrase)
+        if secrets.private_key
+        else None
+    )
+    credential_id = ids.new_id()
+    try:
+        with db.atomic():
+            tables.Credential.insert(
+                id=credential_id,
+                scope=new.scope.value,
+                scope_id=new.scope_id,
+                name=new.name,
+                description=new.description,
+                username=new.username,
+                auth_method=new.auth_method.value,
+                is_default=new.is_default,
+                created_by=created_by,
+                **_sealed(vault, credential_id, secrets),
+                **_shown(key),
+            ).execute(db)
+            return get(db, credential_id)
+    except errors.IntegrityViolation as violation:
+        if violation.constraint in _REFUSED:
+            code, message = _REFUSED[violation.constraint]
+            raise errors.Conflict(message, code=code) from None
+        raise
+
+
+def get(db: Database, credential_id: UUID) -> Credential:
+    """Return an active credential. Raise NotFound (credentials.not_found)."""
+    row = db.row(_QUERIES["credential_by_id"], id=credential_id)
+    if row is None:
+        raise errors.NotFound("There is no such credential.", code="credentials.not_found")
+    return msgspec.convert(row, Credential)
+
+
+def listed(db: Database) -> tuple[Credential, ...]:
+    """Return the active credentials, the oldest first."""
+    return tuple(msgspec.convert(row, Credential) for row in db.rows(_QUERIES["credentials"]))
+
+
+def resolve(db: Database, host_id: UUID) -> Credential | None:
+    """Return the credential a scan of the host uses: its own newest, else the system's default.
+
+    One of them as a whole: fields of two are never blended.
+    """
+    row = db.row(_QUERIES["resolve_credential"], host_id=host_id)
+    return None if row is None else msgspec.convert(row, Credential)
+
+
+def opened(db: Database, vault: Vault, credential_id: UUID) -> Secrets:
+    """Return the secrets of a credential. Raise SecretUnreadable, NotFound."""
+    row = db.row(_QUERIES["sealed_secrets"], id=credential_id)
+    if row is None:
+        raise errors.NotFound("There is no such credential.", code="credentials.not_found")
+    return Secrets(
+        **{
+            field: vault.open(
+                row[column], table=_TABLE, row=credential_id, column=column
+            ).decode()
+            for field, column in _COLUMNS.items()
+            if row[column] is not None
+        }
+    )
+
+
+def _sealed(vault: Vault, credential_id: UUID, secrets: Secrets) -> dict[str, bytes]:
+    values = msgspec.structs.asdict(secrets)
+    return {
+        column: vault.seal(
+            values[field].encode(), table=_TABLE, row=credential_id, column=column
+        )
+        for field, column in _COLUMNS.items()
+        if values[field]
+    }
+
+
+def _shown(key: PrivateKey | None) -> dict[str, object]:
+    if key is None:
+        return {}
+    return {
+        "ssh_key_fingerprint": key.fingerprint,
+        "ssh_key_type": key.key_type,
+        "ssh_key_bits": key.bits,
+        "ssh_key_comment": key.comment or None,
+    }
+
+
+def _kept(new: NewCredential) -> Secrets:
+    """Return the secrets that the method uses and no other. Raise InvalidInput where one lacks."""
+    given = new.secrets
+    with_password = new.auth_method in (AuthMethod.PASSWORD, AuthMethod.BOTH)
+    with_key = new.auth_method in (AuthMethod.SSH_KEY, AuthMethod.BOTH)
+    if with_password and not given.password:
+        raise _lacking("password", new.auth_method)
+    if with_key and not given.private_key:
+        raise _lacking("private_key", new.auth_method)
+    return Secrets(
+        password=given.password if with_password else None,
+        private_key=given.private_key if with_key else None,
+        passphrase=(given.passphrase or None) if with_key else None,
+    )
+
+
+def _lacking(field: str, method: AuthMethod) -> errors.InvalidInput:
+    return errors.InvalidInput(
+        f"auth_method {method.value} needs {field}.",
+        code="credentials.missing_secret",
+        field=field,
+    )
+
+
+def _require_scope(db: Database, new: NewCredential) -> None:
+    if (new.scope is Scope.HOST) != (new.scope_id is not None):
+        raise errors.InvalidInput(
+            "scope host needs the host's id in scope_id, and scope system must have none.",
+            code="credentials.invalid_scope",
+        )
+    if new.scope_id is not None:
+        try:
+            hosts.get(db, new.scope_id)
+        except errors.NotFound:
+            raise errors.InvalidInput(
+                "scope_id names no host.", code="credentials.host_not_found"
+            ) from None
+
+
+def _require_lines(new: NewCredential) -> None:
+    for field, value in (("name", new.name), ("username", new.username)):
+        if not 1 <= len(value) <= 256 or not value.isprintable():
+            raise errors.InvalidInput(
+                f"{field} must be one line of 1 to 256 printable characters.",
+                code="validation.field_invalid",
+                field=field,
+            )
+    if len(new.description or "") > 1024 or "\0" in (new.description or ""):
+        raise errors.InvalidInput(
+            "description must have at most 1024 characters.",
+            code="validation.field_invalid",
+            field="description",
+        )

@@ -1,0 +1,47 @@
+"""What a scan found out about the machine itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from openwatch.checks.types import Facts
+from openwatch.db import Database, load
+from openwatch.fleet import periods
+
+_QUERIES = load("openwatch.fleet")
+
+
+def store(db: Database, host: int, facts: Facts) -> bool:
+    """Keep a host's facts; say whether they were news. An unchanged host costs no write.
+
+    `host` is its key in the database. Called in the transaction that records the scan, which
+    holds the host's row already.
+    """
+    platform = f"{facts.family}{facts.major or ''}" if facts.family else None
+    changed = db.run(
+        _QUERIES["store_facts"],
+        key=host,
+        os_family=_text(facts.family),
+        os_version=_text(facts.version),
+        architecture=_text(facts.architecture),
+        platform_identifier=_text(platform),
+        facts=msgspec.json.encode(_document(facts), order="deterministic").decode(),
+    )
+    if changed:
+        periods.record(db, host)
+    return bool(changed)
+
+
+def _text(value: str | None) -> str | None:
+    """Return a host's words as PostgreSQL can hold them: without NULs; None for nothing."""
+    return value.replace("\0", "") or None if value else None
+
+
+def _document(facts: Facts) -> dict[str, Any]:
+    return {
+        name: value.replace("\0", "") if isinstance(value, str) else value
+        for name, value in msgspec.structs.asdict(facts).items()
+        if name != "like"
+    } | {"like": [word.replace("\0", "") for word in facts.like]}

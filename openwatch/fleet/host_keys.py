@@ -1,0 +1,96 @@
+"""The keys hosts have shown: pending until a person, or a policy that says so, approves them."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgspec
+
+from openwatch import errors, ids
+from openwatch.db import Database, load
+from openwatch.fleet.types import KeyState, StoredHostKey
+from openwatch.ssh.types import HostKey
+
+_QUERIES = load("openwatch.fleet")
+_POLICY = "policy: scan.trust_first_host_key"
+
+
+def approved(db: Database, host: int) -> tuple[HostKey, ...]:
+    """Return the keys by which a host (its key in the database) is known."""
+    return tuple(HostKey(**row) for row in db.rows(_QUERIES["approved_keys"], key=host))
+
+
+def may_trust_first(db: Database, host: int) -> bool:
+    """Say whether policy may still accept a key unseen: not once a key was approved or rejected."""
+    return not db.value(_QUERIES["has_decided_key"], key=host)
+
+
+def seen(db: Database, host: int, key: HostKey, *, trust_first: bool = False) -> None:
+    """Remember that a host has shown a key: as pending where it is new.
+
+    With `trust_first` it is approved where nobody has decided about a key of this host yet: what
+    was rejected stays so, and a second key is never trusted this way.
+    """
+    with db.atomic():
+        db.run(
+            _QUERIES["see_key"],
+            id=ids.new_id(),
+            key=host,
+            key_type=key.key_type,
+            public_key=key.public_key,
+            fingerprint=key.fingerprint,
+        )
+        if trust_first:
+            db.run(
+                _QUERIES["trust_first"],
+                key=host,
+                fingerprint=key.fingerprint,
+                decided_by=_POLICY,
+            )
+
+
+def listed(db: Database, host_id: UUID) -> tuple[StoredHostKey, ...]:
+    """Return every key a host has shown, the newest first."""
+    rows = db.rows(_QUERIES["host_keys"], host_id=host_id)
+    return tuple(msgspec.convert(row, StoredHostKey) for row in rows)
+
+
+def approve(db: Database, host_id: UUID, fingerprint: str, by: str) -> StoredHostKey:
+    """Know the host by this key from now on, in place of others of its type.
+
+    Raise NotFound where the host has not shown it: a key is approved after it was seen.
+    """
+    with db.atomic():
+        key = _decided(db, host_id, fingerprint, KeyState.APPROVED, by)
+        db.run(
+            _QUERIES["rotate_keys"],
+            host_id=host_id,
+            key_type=key.key_type,
+            fingerprint=fingerprint,
+            decided_by=by,
+        )
+    return key
+
+
+def reject(db: Database, host_id: UUID, fingerprint: str, by: str) -> StoredHostKey:
+    """Refuse this key from now on. Raise NotFound where the host has not shown it."""
+    return _decided(db, host_id, fingerprint, KeyState.REJECTED, by)
+
+
+def _decided(
+    db: Database, host_id: UUID, fingerprint: str, state: KeyState, by: str
+) -> StoredHostKey:
+    row = db.row(
+        _QUERIES["decide_key"],
+        host_id=host_id,
+        fingerprint=fingerprint,
+        state=state.value,
+        decided_by=by,
+    )
+    if row is None:
+        raise errors.NotFound(
+            "The host has shown no key of this fingerprint; scan it, then decide.",
+            resource_type="host_key",
+            resource_id=fingerprint,
+        )
+    return msgspec.convert(row, StoredHostKey)
