@@ -1,0 +1,104 @@
+"""What a scan of one lane was answered: the sorted list of (probe, blob, outcome).
+
+There are no times in it, so an unchanged host has an unchanged manifest. Its hash covers the
+whole list; stored is the difference to the lane's previous one, and a whole one every 32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable
+
+import msgspec
+
+from openwatch import errors
+from openwatch.checks.types import Absence
+from openwatch.db import Database
+from openwatch.db import load as load_queries
+
+_QUERIES = load_queries("openwatch.evidence")
+_WHOLE_EVERY = 32
+_LEVEL = 6
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """One probe: the blob it was answered with (None: no answer), and its exit or why there is none."""
+
+    probe: str
+    blob: bytes | None
+    outcome: int | Absence
+
+
+class _Difference(msgspec.Struct, frozen=True, array_like=True):
+    removed: tuple[str, ...]
+    set: tuple[Entry, ...]
+
+
+def store(db: Database, entries: Iterable[Entry], previous: bytes | None) -> bytes:
+    """Store a manifest and return its hash. `previous` is the lane's last one, if it had any."""
+    listed = {entry.probe: entry for entry in entries}
+    whole = tuple(listed[probe] for probe in sorted(listed))
+    name = _address(whole)
+    if db.value(_QUERIES["depth"], hash=name) is None:
+        base, depth, body = _difference(db, whole, previous)
+        db.run(_QUERIES["keep_manifest"], hash=name, base=base, depth=depth, bytes=_pack(body))
+    db.run(_QUERIES["touch"], hash=name)
+    return name
+
+
+def load(db: Database, name: bytes) -> tuple[Entry, ...]:
+    """Return a manifest's entries by probe. Raise NotFound, or StorageError where it is damaged."""
+    rows = db.tuples(_QUERIES["line"], hash=name)
+    if not rows:
+        raise errors.NotFound(f"manifest {name.hex()} is not stored, or has been removed")
+    listed: dict[str, Entry] = {}
+    for (packed,) in rows:
+        difference = _unpack(bytes(packed), name)
+        for probe in difference.removed:
+            listed.pop(probe, None)
+        listed.update((entry.probe, entry) for entry in difference.set)
+    whole = tuple(listed[probe] for probe in sorted(listed))
+    if _address(whole) != name:
+        raise _damaged(name)
+    return whole
+
+
+def _difference(
+    db: Database, whole: tuple[Entry, ...], previous: bytes | None
+) -> tuple[bytes | None, int, _Difference]:
+    """Return base, depth and body of what is to be stored: a difference where that is smaller."""
+    everything = (None, 0, _Difference((), whole))
+    if previous is None:
+        return everything
+    depth = db.value(_QUERIES["depth"], hash=previous)
+    if depth is None or depth + 1 >= _WHOLE_EVERY:
+        return everything
+    before = {entry.probe: entry for entry in load(db, previous)}
+    now = {entry.probe for entry in whole}
+    removed = tuple(sorted(before.keys() - now))
+    changed = tuple(entry for entry in whole if before.get(entry.probe) != entry)
+    if len(removed) + len(changed) >= len(whole):
+        return everything
+    return previous, depth + 1, _Difference(removed, changed)
+
+
+def _address(whole: tuple[Entry, ...]) -> bytes:
+    return hashlib.sha256(msgspec.json.encode(whole)).digest()
+
+
+def _pack(body: _Difference) -> bytes:
+    return zlib.compress(msgspec.msgpack.encode(body), _LEVEL)
+
+
+def _unpack(packed: bytes, name: bytes) -> _Difference:
+    try:
+        return msgspec.msgpack.decode(zlib.decompress(packed), type=_Difference)
+    except (zlib.error, msgspec.MsgspecError):
+        raise _damaged(name) from None
+
+
+def _damaged(name: bytes) -> errors.StorageError:
+    return errors.StorageError(
+        f"manifest {name.hex()} is not what was stored: a row in manifests has been changed"
+    )

@@ -1,0 +1,70 @@
+-- present: the blobs that are there and in use this month, which the collector does not touch
+SELECT b.hash FROM blobs b
+ WHERE b.hash = ANY (ARRAY(SELECT decode(h, 'hex') FROM jsonb_array_elements_text(:hashes::jsonb) AS h))
+   AND b.used >= date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+
+-- keep: store blobs, or mark those that are there as used this month
+-- DO UPDATE also locks the row: a collector that is deleting it is waited for, and waits for us.
+INSERT INTO blobs (hash, codec, bytes, used)
+SELECT decode(b ->> 0, 'hex'), (b -> 1)::smallint, decode(b ->> 2, 'base64'),
+       date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+  FROM jsonb_array_elements(:blobs::jsonb) AS b
+ ORDER BY 1
+    ON CONFLICT (hash) DO UPDATE SET used = excluded.used WHERE blobs.used < excluded.used
+
+-- blob: one blob
+SELECT codec, bytes FROM blobs WHERE hash = :hash::bytea
+
+-- touch: mark a manifest, and those it is stored as a difference to, as used this month
+WITH RECURSIVE line (hash, base) AS (
+    SELECT m.hash, m.base FROM manifests m WHERE m.hash = :hash::bytea
+    UNION ALL
+    SELECT m.hash, m.base FROM manifests m JOIN line l ON m.hash = l.base
+)
+UPDATE manifests m SET used = date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+  FROM line l
+ WHERE m.hash = l.hash AND m.used < date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+
+-- depth: how many differences a manifest is away from a whole one; null where it is not there
+SELECT depth FROM manifests WHERE hash = :hash::bytea
+
+-- keep_manifest: store a manifest
+INSERT INTO manifests (hash, base, depth, bytes, used)
+VALUES (:hash::bytea, :base::bytea, :depth::smallint, :bytes::bytea,
+        date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date)
+    ON CONFLICT (hash) DO UPDATE SET used = excluded.used WHERE manifests.used < excluded.used
+
+-- line: a manifest and what it is a difference to, the whole one first
+WITH RECURSIVE line (hash, base, depth, bytes) AS (
+    SELECT m.hash, m.base, m.depth, m.bytes FROM manifests m WHERE m.hash = :hash::bytea
+    UNION ALL
+    SELECT m.hash, m.base, m.depth, m.bytes FROM manifests m JOIN line l ON m.hash = l.base
+)
+SELECT bytes FROM line ORDER BY depth
+
+-- scan: what the chain says of a scan
+SELECT s.id, h.id AS host_id, s.host, s.lane, s.trigger_source, s.complete, s.reason,
+       s.started_at, s.observed_at, s.recorded_at, s.corpus, s.facts, s.manifest, s.verdicts,
+       a.hash AS asked, s.rules_pass, s.rules_fail, s.rules_skipped, s.rules_error, s.cost
+  FROM scans s
+  JOIN hosts h ON h.key = s.host
+  LEFT JOIN asked_sets a ON a.key = s.asked
+ WHERE s.key = :scan::bigint
+
+-- head: the last link of a host's chain
+SELECT sequence, chain FROM scans
+ WHERE host = :host::integer AND sequence IS NOT NULL
+ ORDER BY sequence DESC LIMIT 1
+
+-- link: add a scan to its host's chain
+UPDATE scans
+   SET sequence = :sequence::bigint, previous = :previous::bytea, chain = :chain::bytea,
+       signature = :signature::bytea, signing_key = :signing_key::text
+ WHERE key = :scan::bigint AND sequence IS NULL
+
+-- links: the chain of a host, the oldest link first
+SELECT s.key, s.id, s.sequence, s.previous, s.chain, s.signature, s.signing_key, k.public_key
+  FROM scans s
+  JOIN signing_keys k ON k.id = s.signing_key
+ WHERE s.host = :host::integer AND s.sequence IS NOT NULL
+ ORDER BY s.sequence
