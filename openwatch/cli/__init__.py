@@ -14,7 +14,9 @@ from openwatch import __version__, errors
 
 Arguments = Mapping[str, Any]
 
-DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, MISUSED, UNABLE, INTERRUPTED = 0, 1, 2, 3, 130
+# What an error ends a command with, where that is not FAILED: for `check` 1 means findings.
+_ON_ERROR = {"check": UNABLE}
 
 
 class UsageError(errors.OpenWatchError):
@@ -24,47 +26,56 @@ class UsageError(errors.OpenWatchError):
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     words = sys.argv[1:] if argv is None else argv
+    if words == ["--version"]:
+        return _version()
+    if "--help" in words or "-h" in words:  # after any command, too
+        return _help()
     try:
-        return _run(words)
+        from openwatch.cli.arguments import parse
+
+        arguments = parse(words, COMMANDS)
     except UsageError as wrong:
-        _complain(wrong.message)
+        complain(wrong.message)
+        return MISUSED
+    command = next((name for name in COMMANDS if arguments[name]), "serve")
+    return _carry_out(command, arguments)
+
+
+def _carry_out(command: str, arguments: Arguments) -> int:
+    try:
+        return COMMANDS[command](arguments)
+    except UsageError as wrong:
+        complain(wrong.message)
         return MISUSED
     except errors.OpenWatchError as failure:
-        _complain(failure.message)
-        return FAILED
+        complain(failure.message)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; what is left in the buffer has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except Exception as defect:  # the last net: a person gets a sentence, not a trace
-        if "debug" in words:
-            raise
-        _complain(
+    except Exception as defect:  # noqa: BLE001 - the last net: a person gets a sentence
+        if arguments["--log-level"] == "debug":
+            import traceback
+
+            traceback.print_exc()
+        complain(
             f"unexpected {type(defect).__name__}: {defect}\n"
             "  this is a defect in openwatch; --log-level debug shows where"
         )
-        return FAILED
+    return _ON_ERROR.get(command, FAILED)
 
 
-def _run(words: list[str]) -> int:
-    if words == ["--version"]:
-        return _version()
-    if "--help" in words or "-h" in words:  # after any command, too
-        from openwatch.cli.usage import USAGE
-
-        print(USAGE, end="")
-        return DONE
-    from openwatch.cli.arguments import parse
-
-    arguments = parse(words, COMMANDS)
-    command = next((name for name in COMMANDS if arguments[name]), "serve")
-    return COMMANDS[command](arguments)
-
-
-def _complain(message: str) -> None:
+def complain(message: str) -> None:
+    """Say on standard error what went wrong."""
     print(f"openwatch: {message}", file=sys.stderr)
+
+
+def _help() -> int:
+    from openwatch.cli.usage import USAGE
+
+    print(USAGE, end="")
+    return DONE
 
 
 def _version() -> int:

@@ -27,7 +27,7 @@ def parse(words: list[str], commands: Collection[str]) -> Mapping[str, Any]:
     """Return docopt's arguments. Raise UsageError, which never repeats a value."""
     _refuse_secrets(words)
     try:
-        arguments: Mapping[str, Any] = docopt.docopt(USAGE, words, default_help=False)
+        arguments: Mapping[str, Any] = docopt.docopt(USAGE, words, False)
     except docopt.DocoptExit:
         raise UsageError(_what_is_wrong(words, commands)) from None
     return arguments

@@ -107,7 +107,7 @@ def _load(text: str, passphrase: str | None) -> _Private:
             if secret
             else "the private key is encrypted: give its passphrase"
         )
-        raise InvalidInput(why, code=_CODE) from None
+        raise InvalidInput(why, code=_CODE, is_encrypted=secret is None) from None
     except (ValueError, UnsupportedAlgorithm, binascii.Error):
         why = (
             "the passphrase is wrong or the key is damaged" if secret else "the key is damaged"
