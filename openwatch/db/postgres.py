@@ -320,7 +320,10 @@ class Database(PooledPostgresqlDatabase):  # type: ignore[misc] # playhouse is u
         )
 
     def _is_closed(self, connection: Connection) -> bool:
-        return bool(self._adapter.is_connection_closed(connection))
+        if not self._adapter.is_connection_closed(connection):
+            return False
+        connection.abandon()  # the pool only forgets it
+        return True
 
     @contextmanager
     def scope(self) -> Iterator[None]:
