@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from openwatch.accounts import users
 from openwatch.cli import DONE, Arguments, secrets
 from openwatch.cli.arguments import configured
 from openwatch.cli.logs import start_logging
-from openwatch.db import dsn
-from openwatch.db.connect import open_database
-from openwatch.db.migrate import require_current
 
 
 def run(arguments: Arguments) -> int:
@@ -16,15 +12,11 @@ def run(arguments: Arguments) -> int:
     loaded = configured(arguments)
     start_logging(loaded)
     password = _password(arguments)
-    settings = loaded.config.database
-    db = open_database(
-        dsn.parse(settings.dsn), max_connections=2, statement_timeout=settings.statement_timeout
-    )
-    try:
-        require_current(db)
+    from openwatch import app  # after the password: a slip in typing it is told at once
+    from openwatch.accounts import users
+
+    with app.administration(loaded.config) as db:
         user = users.create_admin(db, arguments["--username"], arguments["--email"], password)
-    finally:
-        db.close_all()
     print(f"created {user.username} with the role admin, id {user.id}")
     return DONE
 

@@ -7,6 +7,7 @@ USAGE = """OpenWatch watches Linux hosts for security compliance, over SSH, and 
 Usage:
   openwatch [--config FILE] [--log-level LEVEL] [--listen ADDRESS] [serve]
   openwatch worker [--config FILE] [--log-level LEVEL] [--poll-interval SECONDS]
+  openwatch worker --inherit
   openwatch migrate [--config FILE] [--log-level LEVEL] [--status]
   openwatch create-admin --username NAME --email ADDRESS
                          [--password-file FILE | --password-stdin]
@@ -39,6 +40,8 @@ Everywhere:
   --log-level LEVEL       debug, info, warn or error.
   --listen ADDRESS        Where to serve, as host:port.
   --poll-interval SECONDS  How often a worker looks for work, at most 5.
+  --inherit               Take the configuration from standard input and end when that does: what
+                          serve starts its workers with.
   --status                Change nothing, print what is applied and what is not.
   --json                  Print JSON.
   -h --help               Print this.
