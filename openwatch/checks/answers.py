@@ -102,9 +102,9 @@ def unanswered(observation: Observation, probe: Probe) -> Verdict | None:
         return error(Reason.NOT_EXECUTABLE, said(observation) or "exit 126: cannot be executed")
     if code == 124:
         return error(Reason.TIMED_OUT, "exit 124: the command ran into its own time limit")
-    if code >= 128:
+    if 128 < code <= 192:
         return error(Reason.KILLED, f"exit {code}: ended by signal {code - 128}")
-    return None
+    return unexpected(observation) if code >= 128 else None
 
 
 def hindered(observation: Observation) -> Verdict | None:
