@@ -42,6 +42,11 @@ def wheel_programs() -> Path:
     return newer if newer.is_dir() else root / "pginstall" / "bin"
 
 
+def reachable(folder: Path) -> bool:
+    """Return whether a system user other than the owner could pass through to a folder."""
+    return all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents))
+
+
 class Server:
     """One PostgreSQL cluster in one directory, of which this process is the master."""
 

@@ -119,3 +119,10 @@ SELECT e.id, e.at, r.name AS rule, v.name AS variant, e.kind, e.severity::text A
  WHERE e.at <= :at::timestamptz AND (e.at, e.id) < (:before::timestamptz, :before_id::bigint)
  ORDER BY e.at DESC, e.id DESC
  LIMIT :limit::integer
+
+-- unplanned: a host's open findings of rules that are not among those it is asked about now
+SELECT r.name AS rule, v.name AS variant
+  FROM findings f
+  JOIN rule_names r ON r.key = f.rule
+  JOIN variant_names v ON v.key = f.variant
+ WHERE f.host = :host::integer AND f.until = 'infinity' AND r.name <> ALL (:planned::text[])

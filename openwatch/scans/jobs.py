@@ -1,0 +1,337 @@
+"""The journey of one scan, from the queue to the commit.
+
+No database connection is held while the host is being talked to. Everything that a scan writes
+commits together, behind the fence of the claim: a worker that was taken for dead writes nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from openwatch import clock, errors, log
+from openwatch.checks.types import Facts, Lane, Probe, Reason
+from openwatch.config import Config
+from openwatch.db import Database, load
+from openwatch.evidence import blobs, chain, manifests
+from openwatch.evidence.manifests import Entry
+from openwatch.fleet import facts as host_facts
+from openwatch.fleet import host_keys, targets
+from openwatch.jobs import queue
+from openwatch.jobs.types import Claim, Job
+from openwatch.keys.signing import Signer
+from openwatch.posture import history
+from openwatch.posture.ledger import Ledger
+from openwatch.posture.lens import lenses
+from openwatch.posture.types import Judged, Lens, ScanMark
+from openwatch.rules import capabilities, frameworks
+from openwatch.rules.types import Corpus
+from openwatch.scans import documents
+from openwatch.scans.collect import Collected, Conversation
+from openwatch.scans.judge import Ruling, judge
+from openwatch.scans.plan import Plan, plan
+from openwatch.ssh.connect import connect
+from openwatch.ssh.local import local_session
+from openwatch.ssh.types import HostKey, Session, Target
+from openwatch.vault import Vault
+
+logger = logging.getLogger(__name__)
+_QUERIES = load("openwatch.scans")
+_PROGRESS_EVERY = 0.25  # seconds between two notes of how far a scan is
+_NOT_RECORDED = {Reason.PLATFORM, Reason.NOT_ASKED}
+
+References = Mapping[str, Mapping[str, tuple[str, ...]]]  # rule -> framework -> controls
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a host said, and what it was asked, before anything is judged."""
+
+    plan: Plan
+    facts: Facts
+    collected: Collected
+    observed_at: dt.datetime
+    host_key: HostKey | None
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """A scan that has started: its row, its host, and what was known of that."""
+
+    mark: ScanMark
+    target: Target
+    known: Facts | None
+
+
+class Scanner:
+    """Scans one host a call; one of these serves every thread of a worker."""
+
+    def __init__(
+        self, *, db: Database, vault: Vault, config: Config, corpus: Corpus, signer: Signer
+    ) -> None:
+        """Take the collaborators; nothing is done yet."""
+        self._db = db
+        self._vault = vault
+        self._config = config
+        self._corpus = corpus
+        self._signer = signer
+        self._ledger = Ledger(db)
+        self._capabilities = capabilities.needed(corpus)
+        self._views: dict[tuple[str, int], tuple[tuple[Lens, ...], References]] = {}
+        self._corpus_stored: tuple[int, int] = (
+            0,
+            0,
+        )  # the year and month it was last stored in
+
+    def scan(self, claim: Claim) -> None:
+        """Scan the host of a claimed job and record what was found.
+
+        Raise HostError where the host could not be asked: then nothing was recorded but why.
+        """
+        started, cpu = clock.monotonic(), time.thread_time()
+        try:
+            begun = self._begin(claim)
+            answer = self._ask(begun, self._noting(claim))
+        except errors.OpenWatchError as failure:
+            self._postpone(claim, failure)
+            raise
+        rulings = judge(answer.plan, answer.facts, answer.collected.observations)
+        cost = {"here_cpu_ms": round((time.thread_time() - cpu) * 1000, 1), **_cost(answer)}
+        self._ledger.recording(lambda: self._record(claim, begun, answer, rulings, cost))
+        log.event(
+            logger,
+            logging.INFO,
+            "scan.completed",
+            f"scan of {begun.target.name} completed",
+            scan_id=str(claim.id),
+            host=begun.target.name,
+            milliseconds=round((clock.monotonic() - started) * 1000),
+        )
+
+    def bury(self, job: Job) -> None:
+        """Close the row of a scan whose job has died, in the transaction that buries it."""
+        self._db.run(
+            _QUERIES["bury"],
+            id=job.id,
+            reason="server.internal",
+            message=job.last_error or "every attempt failed",
+        )
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def _begin(self, claim: Claim) -> Begun:
+        with self._db.scope(), self._db.atomic():
+            queue.hold(self._db, claim)
+            row = self._db.row(_QUERIES["begin"], id=claim.id)
+            if row is None:
+                raise errors.NotFound(f"there is no open scan {claim.id}")
+            target = targets.target(self._db, self._vault, row["host"], self._config)
+        known = None if row["facts"] is None else _facts(row["facts"])
+        return Begun(ScanMark(claim.id, row["key"], row["host"]), target, known)
+
+    def _ask(self, begun: Begun, note: Callable[[int, int], None]) -> Answer:
+        """Ask everything in one trip where the host is as it was known to be."""
+        session = self._connected(begun)
+        try:
+            talk = Conversation(
+                session,
+                begun.target.privilege,
+                begun.target.sudo_password,
+                budget=self._config.scan.budget_seconds,
+                progress=note,
+            )
+            try:
+                talk.start()
+                return self._converse(talk, begun.known, session.host_key)
+            finally:
+                talk.close()
+        finally:
+            session.close()
+
+    def _converse(
+        self, talk: Conversation, known: Facts | None, host_key: HostKey | None
+    ) -> Answer:
+        detection = capabilities.detection_probe(self._capabilities)
+        if known is None:
+            known = capabilities.parse(talk.detect(detection.script), self._capabilities)
+        planned = plan(self._corpus, known, Lane.CONFIG)
+        collected = talk.ask([detection, *planned.probes])
+        seen = collected.observations[detection.id]
+        facts = known
+        if seen.absent is None:
+            facts = capabilities.parse(seen.stdout, self._capabilities)
+        if facts != known:
+            # The host is not what it was: what the new plan asks beyond the old is asked now.
+            planned = plan(self._corpus, facts, Lane.CONFIG)
+            asked = collected.observations
+            more = talk.ask([p for p in planned.probes if p.id not in asked])
+            collected = _joined(collected, more, planned.probes)
+        return Answer(planned, facts, collected, clock.now(), host_key)
+
+    def _connected(self, begun: Begun) -> Session:
+        if begun.target.local:
+            return local_session(begun.target.name)
+        try:
+            return connect(begun.target)
+        except (errors.HostKeyUnknown, errors.HostKeyChanged) as refused:
+            key = refused.detail.get("key")
+            if isinstance(key, HostKey):
+                with self._db.scope():
+                    host_keys.seen(self._db, begun.mark.host, key)
+            raise
+
+    def _noting(self, claim: Claim) -> Callable[[int, int], None]:
+        """Return what keeps the job's progress up to date, and its lease alive with it."""
+        due = 0.0
+
+        def note(done: int, total: int) -> None:
+            nonlocal due
+            if clock.monotonic() < due:
+                return
+            due = clock.monotonic() + _PROGRESS_EVERY
+            with self._db.scope():
+                queue.heartbeat(self._db, claim, {"done": done, "total": total})
+
+        return note
+
+    def _postpone(self, claim: Claim, failure: errors.OpenWatchError) -> None:
+        """Say on the scan's row why this attempt failed; its job says whether another follows."""
+        with self._db.scope(), self._db.atomic():
+            queue.hold(self._db, claim)
+            self._db.run(
+                _QUERIES["postpone"],
+                id=claim.id,
+                reason=failure.code,
+                message=log.redact(failure.message),
+            )
+
+    # -- recording -----------------------------------------------------------------------------
+
+    def _record(
+        self,
+        claim: Claim,
+        begun: Begun,
+        answer: Answer,
+        rulings: Mapping[str, Ruling],
+        cost: Mapping[str, Any],
+    ) -> None:
+        """Write everything that a scan found; in the ledger's transaction."""
+        db, mark = self._db, begun.mark
+        queue.hold(db, claim)
+        views, references = self._view(answer.facts)
+        planned = [step.rule.id for step in answer.plan.steps]
+        recorded = {
+            rule: ruling
+            for rule, ruling in rulings.items()
+            if ruling.verdict.reason not in _NOT_RECORDED
+        }
+        out_of_plan = {r for r, x in rulings.items() if x.verdict.reason is Reason.PLATFORM}
+        stays = [rule for rule in planned if rule not in out_of_plan]
+        evidence = self._store(answer, recorded, references, mark.host)
+        severities = {step.rule.id: step.rule.severity for step in answer.plan.steps}
+        self._ledger.record(
+            mark,
+            [
+                Judged(
+                    rule, x.verdict.status, severities[rule], x.verdict.reason, x.verdict.digest
+                )
+                for rule, x in recorded.items()
+            ],
+            history.unplanned(db, mark.host, stays),
+            views,
+            evidence["verdicts"],
+        )
+        host_facts.store(db, mark.host, answer.facts)
+        if answer.host_key is not None:
+            host_keys.seen(db, mark.host, answer.host_key, trust_first=begun.target.trust_first)
+        db.run(
+            _QUERIES["complete"],
+            key=mark.key,
+            complete=not answer.collected.incomplete,
+            observed_at=clock.rfc3339(answer.observed_at),
+            cost=msgspec.json.encode(cost).decode(),
+            **evidence,
+        )
+        chain.extend(db, self._signer, mark.key)
+        queue.finish(db, claim)
+
+    def _store(
+        self,
+        answer: Answer,
+        recorded: Mapping[str, Ruling],
+        references: References,
+        host: int,
+    ) -> dict[str, bytes]:
+        """Store what the scan rests on and return the hashes."""
+        db = self._db
+        self._store_corpus()
+        document = documents.encoded(documents.scan_record(answer.plan, recorded, references))
+        facts = msgspec.json.encode(answer.facts, order="deterministic")
+        observations = answer.collected.observations
+        there = {probe: o for probe, o in observations.items() if o.absent is None}
+        contents = [document, facts, *(documents.answered(o) for o in there.values())]
+        hashes = blobs.store(db, contents)
+        by_probe = dict(zip(there, hashes[2:], strict=True))
+        entries = [
+            Entry(probe, by_probe.get(probe), o.exit if o.absent is None else o.absent)
+            for probe, o in observations.items()
+        ]
+        previous = db.value(_QUERIES["previous_manifest"], host=host, lane=Lane.CONFIG.value)
+        return {
+            "verdicts": hashes[0],
+            "facts": hashes[1],
+            "corpus": self._corpus.hash,
+            "manifest": manifests.store(
+                db, entries, None if previous is None else bytes(previous)
+            ),
+        }
+
+    def _store_corpus(self) -> None:
+        """Keep the corpus with the evidence; once a month marks it as still in use."""
+        today = clock.now()
+        if self._corpus_stored != (today.year, today.month):
+            blobs.store(self._db, [self._corpus.document])
+            self._corpus_stored = (today.year, today.month)
+
+    def _view(self, facts: Facts) -> tuple[tuple[Lens, ...], References]:
+        """Return the lenses of a platform and the controls that each rule serves there."""
+        platform = (facts.family, facts.major)
+        if platform not in self._views:
+            fitting = frameworks.members(self._corpus, facts)
+            references: dict[str, dict[str, tuple[str, ...]]] = {}
+            for framework, rules in fitting:
+                for rule, controls in rules.items():
+                    references.setdefault(rule, {})[framework.id] = tuple(controls)
+            found = lenses((f.id, f.family, f.title, rules) for f, rules in fitting)
+            self._views[platform] = (found, references)
+        return self._views[platform]
+
+
+def _facts(stored: str) -> Facts | None:
+    try:
+        return msgspec.json.decode(stored, type=Facts)
+    except msgspec.MsgspecError:
+        return None  # written by another version: the host is asked again
+
+
+def _cost(answer: Answer) -> dict[str, Any]:
+    return {
+        "probes": len(answer.collected.observations),
+        "notes": list(answer.collected.notes),
+        **msgspec.to_builtins(answer.collected.wire),
+    }
+
+
+def _joined(first: Collected, more: Collected, probes: Sequence[Probe]) -> Collected:
+    """Return the answers of two trips that the plan still rests on."""
+    wanted = {probe.id for probe in probes}
+    both = {**first.observations, **more.observations}
+    return Collected(
+        observations={probe: o for probe, o in both.items() if probe in wanted},
+        wire=more.wire,
+        notes=(*first.notes, *more.notes),
+        incomplete=first.incomplete or more.incomplete,
+    )
