@@ -92,6 +92,8 @@ class Ledger:
         The scan's row gets recorded_at, asked and its counts; the rest of it is its owner's.
         Raise NotFound for an unknown host, Conflict for a scan that is recorded already.
         """
+        if not hasattr(self._open, "instants"):
+            raise RuntimeError("record() belongs inside recording(), which retries and commits it")
         _require_distinct(verdicts, retired)
         self._lock(scan.host)
         rows = self._rows(verdicts)
