@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ssh.machine import PROGRAM, Sshd, make_key
+from tests.ssh.conftest import User
+from tests.ssh.machine import PROGRAM, ROOT, Sshd, make_key
 
 OPENWATCH = Path(sys.executable).with_name("openwatch")
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("OPENWATCH_")}
@@ -51,6 +53,7 @@ def rules(tmp_path: Path) -> Path:
         "pass": "true",
         "fail": "exit 1",
         "broken": "no-such-program-here",
+        "root": 'test "$(id -u)" = 0',
         "hostile": r"printf '\033]0;owned\007'; exit 1",
     }.items():
         (folder / f"{name}.yml").write_text(RULE.format(name=name, run=json.dumps(run)))
@@ -82,6 +85,18 @@ def reach(sshd: Sshd) -> list[str]:
         "-k",
         f"{sshd.folder}/user",
     ]
+
+
+@pytest.fixture
+def user() -> Iterator[User]:
+    """A throw-away account."""
+    if not ROOT or not shutil.which("sudo"):
+        pytest.skip("throw-away users with sudo rules need root and sudo")
+    made = User()
+    try:
+        yield made
+    finally:
+        made.remove()
 
 
 @pytest.mark.parametrize(
@@ -270,3 +285,37 @@ def test_a_wrong_word_about_the_login_is_a_misuse(words: list[str], sentence: st
     done = check("-H", "127.0.0.1", *words)
     assert done.returncode == 2
     assert sentence in done.stderr
+
+
+def test_passwords_for_login_and_sudo_come_from_files_and_variables(
+    sshd: Sshd, user: User, rules: Path, tmp_path: Path
+) -> None:
+    user.may("ALL")
+    secret = tmp_path / "secret"
+    secret.write_text(user.password + "\n")
+    reach = ["-H", "127.0.0.1", "-P", str(sshd.port), "-u", user.name]
+    rest = ["--accept-key", sshd.host_key.fingerprint, "-r", str(rules), "--rule", "own-root"]
+    by_file = ["--login-password-file", str(secret)]
+    plain = check(*reach, *by_file, *rest)
+    assert plain.returncode == 1, plain.stderr
+    assert "not asked as root" in plain.stdout
+    asks = check(*reach, *by_file, *rest, "--sudo")
+    assert asks.returncode == 3
+    assert "sudo" in asks.stderr
+    by_variable = {"OPENWATCH_SSH_PASSWORD": user.password}
+    given = check(*reach, *rest, "--sudo", "--sudo-password-file", str(secret), **by_variable)
+    assert given.returncode == 0, given.stdout + given.stderr
+    for done in (plain, asks, given):
+        assert user.password not in done.stdout + done.stderr
+
+
+def test_sudo_without_a_password_is_enough_where_the_host_allows_it(
+    sshd: Sshd, user: User, rules: Path
+) -> None:
+    user.may("NOPASSWD: ALL")
+    done = check(
+        *("-H", f"{user.name}@127.0.0.1", "-P", str(sshd.port), "--sudo"),
+        *("--accept-key", sshd.host_key.fingerprint, "-r", str(rules), "--rule", "own-root"),
+        OPENWATCH_SSH_PASSWORD=user.password,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
