@@ -31,7 +31,8 @@ from openwatch.config import Config  # noqa: E402
 from openwatch.config import load as load_config  # noqa: E402
 from openwatch.db.embedded import Server, reachable, wheel_programs  # noqa: E402
 from openwatch.fleet import hosts  # noqa: E402
-from openwatch.fleet.types import NewHost, Transport  # noqa: E402
+from openwatch.fleet.hosts import NewHost  # noqa: E402
+from openwatch.fleet.types import Transport  # noqa: E402
 from openwatch.keys import certificate, files  # noqa: E402
 
 SCAN_SECONDS = 300

@@ -17,7 +17,7 @@ UPDATE scans
 
 -- postpone: an attempt failed and another one follows
 UPDATE scans SET status = 'queued', started_at = NULL, reason = :reason::text, message = :message::text
- WHERE id = :id::uuid AND status = 'running'
+ WHERE id = :id::uuid AND status IN ('queued', 'running')
 
 -- bury: no attempt is left
 UPDATE scans
