@@ -104,7 +104,9 @@ def unanswered(observation: Observation, probe: Probe) -> Verdict | None:
         return error(Reason.TIMED_OUT, "exit 124: the command ran into its own time limit")
     if 128 < code <= 192:
         return error(Reason.KILLED, f"exit {code}: ended by signal {code - 128}")
-    return unexpected(observation) if code >= 128 else None
+    return (
+        None  # a method knows what the others mean: `sysctl -a` ends with 255 for one bad key
+    )
 
 
 def hindered(observation: Observation) -> Verdict | None:

@@ -13,6 +13,7 @@ from openwatch.checks.answers import (
     shortened,
     skipped,
     unanswered,
+    unexpected,
 )
 from openwatch.checks.types import Facts, Lane, Method, Observations, Probe, Reason, Verdict
 
@@ -112,6 +113,8 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
     hindrance = hindered(observation)
     if hindrance is not None:
         return hindrance
+    if observation.exit >= 128:
+        return unexpected(observation)
     if not as_wanted:
         # What was printed stays out of `actual`: nobody promised that it is the same tomorrow.
         actual = f"exit {observation.exit}"
