@@ -92,7 +92,7 @@ def change(db: Database, host_id: UUID, changes: Mapping[str, Any]) -> Host:
         )
     values = _checked(changes)
     with _duplicates_named(), db.atomic():
-        key = _hold(db, host_id)
+        key = hold(db, host_id)
         if values:
             tables.Host.update(values).where(tables.Host.id == host_id).execute(db)
             db.run(_QUERIES["touch_host"], key=key)
@@ -103,7 +103,7 @@ def change(db: Database, host_id: UUID, changes: Mapping[str, Any]) -> Host:
 def remove(db: Database, host_id: UUID) -> None:
     """Watch a host no more. What was found stays, under the name it had. Raise NotFound."""
     with db.atomic():
-        key = _hold(db, host_id)
+        key = hold(db, host_id)
         db.run(_QUERIES["remove_host"], key=key)
         periods.record(db, key)
 
@@ -115,7 +115,8 @@ def missing(host_id: UUID | int) -> errors.NotFound:
     )
 
 
-def _hold(db: Database, host_id: UUID) -> int:
+def hold(db: Database, host_id: UUID) -> int:
+    """Lock a live host's row until the transaction ends; return its key. Raise NotFound."""
     key = db.value(_QUERIES["hold_host"], id=host_id)
     if key is None:
         raise missing(host_id)

@@ -1,3 +1,26 @@
 """One module per noun: Structs, handlers, OPERATIONS; they cannot see each other."""
 
 from __future__ import annotations
+
+from openwatch.web.api import (
+    auth,
+    compliance,
+    credentials,
+    health,
+    host_keys,
+    hosts,
+    posture,
+    scans,
+)
+from openwatch.web.operations import Operation
+
+ALL: tuple[Operation, ...] = (
+    *health.OPERATIONS,
+    *auth.OPERATIONS,
+    *hosts.OPERATIONS,
+    *host_keys.OPERATIONS,
+    *credentials.OPERATIONS,
+    *scans.OPERATIONS,
+    *compliance.OPERATIONS,
+    *posture.OPERATIONS,
+)

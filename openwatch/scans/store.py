@@ -1,0 +1,196 @@
+"""The scans of hosts: ask for one, list them, read what one concluded and what that rests on."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from openwatch import clock, errors, ids
+from openwatch.checks.types import Absence, Lane
+from openwatch.clock import Instant
+from openwatch.db import Database, load
+from openwatch.evidence import blobs, manifests
+from openwatch.fleet import hosts
+from openwatch.jobs import queue
+from openwatch.scans import documents
+from openwatch.scans.documents import ScanRecord
+
+JOB = "scan"
+_QUERIES = load("openwatch.scans", "store.sql")
+
+
+class Trigger(enum.StrEnum):
+    """Who asked for a scan."""
+
+    ON_DEMAND = "on_demand"
+    SCHEDULED = "scheduled"
+
+
+class Scan(msgspec.Struct, frozen=True):
+    """A scan's row; `reason` and `message` say why it failed."""
+
+    id: UUID
+    host_id: UUID
+    hostname: str
+    ip_address: str
+    lane: Lane
+    status: Literal["queued", "running", "completed", "failed"]
+    complete: bool
+    trigger_source: Trigger
+    reason: str
+    message: str
+    queued_at: Instant
+    started_at: Instant | None
+    finished_at: Instant | None
+    corpus: bytes | None
+    manifest: bytes | None
+    verdicts: bytes | None
+    rules_pass: int
+    rules_fail: int
+    rules_skipped: int
+    rules_error: int
+
+
+class Latest(msgspec.Struct, frozen=True):
+    """How recently a host was scanned: its last complete scan, and the latest of any kind."""
+
+    last_scan_id: UUID | None = None
+    last_scan_at: Instant | None = None
+    corpus: bytes | None = None
+    seconds: int | None = None
+    latest_scan_id: UUID | None = None
+    scan_state: Literal["queued", "running"] | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a probe was answered; `absent` says why there is no answer."""
+
+    command: str
+    exit: int
+    stdout: str
+    stderr: str
+    truncated: bool
+    absent: Absence | None
+
+
+def request(
+    db: Database,
+    host_id: UUID,
+    *,
+    trigger: Trigger,
+    requested_by: UUID | None = None,
+    correlation_id: str = "",
+    lane: Lane = Lane.CONFIG,
+) -> Scan:
+    """Queue a scan of a host: its row and its job, of one id, in one transaction.
+
+    Raise NotFound, and Conflict (conflict.scan_active) where one waits or runs already.
+    """
+    scan_id = ids.new_id()
+    with db.atomic():
+        host = hosts.hold(db, host_id)
+        active = db.row(_QUERIES["active"], host=host)
+        if active is not None:
+            raise _active(
+                f"Scan {active['id']} of this host is {active['status']}.", active["id"]
+            )
+        db.run(
+            _QUERIES["request"],
+            id=scan_id,
+            host=host,
+            lane=lane.value,
+            trigger_source=trigger.value,
+            requested_by=requested_by,
+            correlation_id=correlation_id,
+        )
+        try:
+            queue.enqueue(
+                db,
+                JOB,
+                {"lane": lane.value},
+                host=host,
+                correlation_id=correlation_id,
+                job_id=scan_id,
+            )
+        except errors.Conflict:
+            raise _active("A scan of this host waits already.") from None
+        return find(db, scan_id)
+
+
+def find(db: Database, scan_id: UUID) -> Scan:
+    """Return a scan. Raise NotFound (scans.not_found)."""
+    row = db.row(_QUERIES["scan"], id=scan_id)
+    if row is None:
+        raise errors.NotFound("There is no such scan.", code="scans.not_found")
+    return _scan(row)
+
+
+def of_host(
+    db: Database, host: int, *, before: Instant | None = None, limit: int = 20
+) -> tuple[Scan, ...]:
+    """Return a host's scans (by its key), the latest first, queued before an instant."""
+    bound = "infinity" if before is None else clock.rfc3339(before)
+    rows = db.rows(_QUERIES["scans_of_host"], host=host, before=bound, limit=limit)
+    return tuple(_scan(row) for row in rows)
+
+
+def latest(
+    db: Database, keys: Sequence[int] | None = None, lane: Lane = Lane.CONFIG
+) -> Mapping[int, Latest]:
+    """Return how recently live hosts were scanned, by their keys; None asks for all of them."""
+    rows = db.rows(
+        _QUERIES["latest"], hosts=None if keys is None else list(keys), lane=lane.value
+    )
+    return {row.pop("host"): Latest(**row) for row in rows}
+
+
+def record(db: Database, scan: Scan) -> ScanRecord | None:
+    """Return what a scan concluded, as it was recorded then; None where it recorded nothing."""
+    if scan.verdicts is None:
+        return None
+    return documents.decoded(blobs.load(db, scan.verdicts))
+
+
+def answers(
+    db: Database, scan: Scan, concluded: ScanRecord, probes: Sequence[str]
+) -> Mapping[str, Answer]:
+    """Return what probes of a scan were answered, by probe id; one without a trace is left out."""
+    if scan.manifest is None:
+        return {}
+    wanted = set(probes)
+    return {
+        entry.probe: _answer(db, entry, concluded.commands.get(entry.probe, ""))
+        for entry in manifests.load(db, scan.manifest)
+        if entry.probe in wanted
+    }
+
+
+def _answer(db: Database, entry: manifests.Entry, command: str) -> Answer:
+    absent = entry.outcome if isinstance(entry.outcome, Absence) else None
+    exit_status = -1 if isinstance(entry.outcome, Absence) else entry.outcome
+    if entry.blob is None:
+        return Answer(command, exit_status, "", "", truncated=False, absent=absent)
+    kept = documents.answer(blobs.load(db, entry.blob))
+    return Answer(
+        command=command,
+        exit=exit_status,
+        stdout=kept.stdout.decode("utf-8", "replace"),
+        stderr=kept.stderr.decode("utf-8", "replace"),
+        truncated=kept.truncated,
+        absent=absent,
+    )
+
+
+def _scan(row: dict[str, object]) -> Scan:
+    return msgspec.convert(row, Scan, builtin_types=(bytes,))
+
+
+def _active(message: str, scan_id: UUID | None = None) -> errors.Conflict:
+    detail = {} if scan_id is None else {"existing_scan_id": str(scan_id)}
+    refused = errors.Conflict(message, code="conflict.scan_active", **detail)
+    refused.retryable = True
+    return refused

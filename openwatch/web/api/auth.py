@@ -1,0 +1,258 @@
+"""Sign in, renew, sign out, and who am I."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+
+from openwatch import clock, errors
+from openwatch.accounts import roles, sessions, users
+from openwatch.accounts.sessions import Client, SignedIn
+from openwatch.accounts.users import User
+from openwatch.web.operations import Access, Context, Cookie, Operation
+
+_SESSION, _REFRESH, _CSRF = "openwatch_session", "openwatch_refresh", "XSRF-TOKEN"
+_CLEARED = -1  # what Max-Age says of a cookie to forget
+
+
+class LoginRequest(msgspec.Struct, frozen=True):
+    """A user name and its password."""
+
+    username: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    password: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+    def __repr__(self) -> str:
+        """Show no password."""
+        return f"LoginRequest({self.username!r})"
+
+
+class RefreshRequest(msgspec.Struct, frozen=True):
+    """The refresh token of a client that keeps no cookies."""
+
+    refresh_token: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+    def __repr__(self) -> str:
+        """Show no token."""
+        return "RefreshRequest(***)"
+
+
+class AuthMeResponse(msgspec.Struct, frozen=True):
+    """The signed-in user. `role` is the foremost of the user's roles."""
+
+    id: UUID
+    username: str
+    email: str
+    role: str
+    full_name: str = ""
+    display_name: str = ""
+    job_title: str = ""
+    timezone: str = ""
+    phone: str = ""
+
+
+class AuthLoginResponse(msgspec.Struct, frozen=True):
+    """An access token for half an hour, and the token that renews it, once."""
+
+    access_token: str
+    refresh_token: str
+    user: AuthMeResponse
+
+    def __repr__(self) -> str:
+        """Show no token."""
+        return f"AuthLoginResponse({self.user.username!r})"
+
+
+class AuthIdentity(msgspec.Struct, frozen=True):
+    """Who is calling; the id and role of an anonymous caller are empty."""
+
+    id: str
+    role: str
+    is_anonymous: bool
+
+
+class AuthMePermissionsResponse(msgspec.Struct, frozen=True):
+    """What the caller may do: the union over all roles."""
+
+    identity: AuthIdentity
+    permissions: tuple[str, ...]
+
+
+def login(ctx: Context, body: LoginRequest) -> AuthLoginResponse:
+    """Sign in with a password: tokens for programs, cookies for browsers."""
+    signed = sessions.login(
+        ctx.services.db,
+        ctx.services.tokens,
+        body.username,
+        body.password,
+        now=clock.now(),
+        client=_client(ctx),
+    )
+    _give_cookies(ctx, signed)
+    return _logged_in(signed)
+
+
+def logout(ctx: Context) -> None:
+    """End the session of the caller's cookies; whoever has none is signed out already."""
+    for name in (_SESSION, _REFRESH, _CSRF):
+        ctx.set_cookies.append(Cookie(name, "", http_only=name != _CSRF, max_age=_CLEARED))
+    session, refresh = ctx.cookies.get(_SESSION), ctx.cookies.get(_REFRESH)
+    try:
+        sessions.logout(ctx.services.db, session, refresh, clock.now())
+    except errors.StorageError as error:
+        incomplete = errors.StorageError(f"a sign-out was not recorded: {error}")
+        incomplete.code = "auth.logout_incomplete"
+        raise incomplete from error
+
+
+def refresh(ctx: Context, body: RefreshRequest) -> AuthLoginResponse:
+    """Exchange a refresh token for new tokens."""
+    signed = sessions.refresh(
+        ctx.services.db,
+        ctx.services.tokens,
+        body.refresh_token,
+        now=clock.now(),
+        client=_client(ctx),
+    )
+    return _logged_in(signed)
+
+
+def refresh_cookie(ctx: Context) -> AuthMeResponse:
+    """Exchange the refresh cookie for new cookies; a refusal clears them."""
+    token = ctx.cookies.get(_REFRESH, "")
+    try:
+        signed = sessions.refresh(
+            ctx.services.db,
+            ctx.services.tokens,
+            token,
+            now=clock.now(),
+            renew_cookie=True,
+            client=_client(ctx),
+        )
+    except errors.Unauthenticated:
+        for name in (_SESSION, _REFRESH):
+            ctx.set_cookies.append(Cookie(name, "", max_age=_CLEARED))
+        raise
+    _give_cookies(ctx, signed)
+    return _me(signed.user)
+
+
+def me(ctx: Context) -> AuthMeResponse:
+    """Return the signed-in user."""
+    user = users.get(ctx.services.db, ctx.principal.user_id) if ctx.principal.user_id else None
+    if user is None:
+        raise errors.Unauthenticated("Sign in first.")
+    return _me(user)
+
+
+def my_permissions(ctx: Context) -> AuthMePermissionsResponse:
+    """Return what the caller may do; an anonymous one may do nothing."""
+    who = ctx.principal
+    return AuthMePermissionsResponse(
+        identity=AuthIdentity(
+            id=str(who.user_id or ""),
+            role=roles.foremost(who.roles),
+            is_anonymous=who.is_anonymous,
+        ),
+        permissions=tuple(sorted(who.permissions)),
+    )
+
+
+def _client(ctx: Context) -> Client:
+    return Client(ctx.remote_addr, ctx.user_agent)
+
+
+def _give_cookies(ctx: Context, signed: SignedIn) -> None:
+    longest = int(sessions.REFRESH.total_seconds())
+    ctx.set_cookies += [
+        Cookie(_SESSION, signed.session_token),
+        Cookie(_REFRESH, signed.refresh_token, max_age=longest),
+        Cookie(_CSRF, signed.csrf_token, http_only=False),
+    ]
+
+
+def _logged_in(signed: SignedIn) -> AuthLoginResponse:
+    return AuthLoginResponse(signed.access_token, signed.refresh_token, _me(signed.user))
+
+
+def _me(user: User) -> AuthMeResponse:
+    return AuthMeResponse(
+        id=user.id,
+        username=user.username,
+        email=user.email,
+        role=user.role,
+        full_name=user.full_name,
+        display_name=user.display_name,
+        job_title=user.job_title,
+        timezone=user.timezone,
+        phone=user.phone,
+    )
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        id="postAuthLogin",
+        method="POST",
+        path="/api/v1/auth/login",
+        permission=Access.PUBLIC,
+        handler=login,
+        summary="Sign in with a password",
+        body=LoginRequest,
+        returns=AuthLoginResponse,
+        tag="auth",
+        errors=(401, 429, 503),
+    ),
+    Operation(
+        id="postAuthLogout",
+        method="POST",
+        path="/api/v1/auth/logout",
+        permission=Access.PUBLIC,
+        handler=logout,
+        summary="Sign out; the session and its refresh tokens end",
+        tag="auth",
+    ),
+    Operation(
+        id="postAuthRefresh",
+        method="POST",
+        path="/api/v1/auth/refresh",
+        permission=Access.PUBLIC,
+        handler=refresh,
+        summary="Exchange a refresh token for new tokens",
+        body=RefreshRequest,
+        returns=AuthLoginResponse,
+        tag="auth",
+        errors=(401,),
+    ),
+    Operation(
+        id="postAuthRefreshCookie",
+        method="POST",
+        path="/api/v1/auth/refresh-cookie",
+        permission=Access.PUBLIC,
+        handler=refresh_cookie,
+        summary="Exchange the refresh cookie for new cookies",
+        returns=AuthMeResponse,
+        tag="auth",
+        errors=(401,),
+    ),
+    Operation(
+        id="getAuthMe",
+        method="GET",
+        path="/api/v1/auth/me",
+        permission=Access.SESSION,
+        handler=me,
+        summary="Say who is signed in",
+        returns=AuthMeResponse,
+        tag="auth",
+    ),
+    Operation(
+        id="getAuthMePermissions",
+        method="GET",
+        path="/api/v1/auth/me/permissions",
+        permission=Access.PUBLIC,
+        handler=my_permissions,
+        summary="Say what the caller may do",
+        returns=AuthMePermissionsResponse,
+        tag="auth",
+    ),
+)

@@ -1,0 +1,308 @@
+"""The hosts that are watched, and asking for a scan of one.
+
+No field of a request chooses how a host is reached: the local transport would run commands as the
+service, and only the program's own set-up adds such a host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from openwatch.accounts.permissions import Permission
+from openwatch.clock import Instant
+from openwatch.fleet import hosts
+from openwatch.fleet.hosts import NewHost
+from openwatch.fleet.types import Host
+from openwatch.posture import history
+from openwatch.posture.lens import ALL
+from openwatch.posture.types import Counts, HostPosture
+from openwatch.scans import store
+from openwatch.scans.store import Latest, Trigger
+from openwatch.web.operations import Context, Operation
+
+_HIDDEN = frozenset({"key", "transport"})
+
+
+class HostsQuery(msgspec.Struct, frozen=True):
+    """Which hosts, and under which framework their counts are."""
+
+    environment: str | None = None
+    tag: str | None = None
+    framework: str | None = None
+
+
+class FrameworkQuery(msgspec.Struct, frozen=True):
+    """Under which framework: a family (`stig`) or one benchmark (`stig_rhel9`); all rules if none."""
+
+    framework: str | None = None
+
+
+class HostCreateRequest(msgspec.Struct, frozen=True):
+    """A host to watch over SSH."""
+
+    hostname: str
+    ip_address: str
+    port: int = 22
+    display_name: str | None = None
+    description: str | None = None
+    environment: str = "production"
+    tags: tuple[str, ...] = ()
+    username: str | None = None
+
+
+class HostUpdateRequest(msgspec.Struct, frozen=True):
+    """What changes; a field left out stays as it is."""
+
+    ip_address: str | msgspec.UnsetType = msgspec.UNSET
+    port: int | msgspec.UnsetType = msgspec.UNSET
+    display_name: str | msgspec.UnsetType | None = msgspec.UNSET
+    description: str | msgspec.UnsetType | None = msgspec.UNSET
+    environment: str | msgspec.UnsetType = msgspec.UNSET
+    tags: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    username: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class HostResponse(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A host as people and its last scan describe it."""
+
+    id: UUID
+    hostname: str
+    ip_address: str
+    port: int
+    environment: str
+    display_name: str | None = None
+    description: str | None = None
+    tags: tuple[str, ...]
+    username: str | None = None
+    created_by: UUID | None = None
+    created_at: Instant
+    updated_at: Instant
+    os_family: str | None
+    os_version: str | None
+    architecture: str | None
+    platform_identifier: str | None
+    os_discovered_at: Instant | None
+
+
+class HostComplianceSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rules stand where; `total` is the sum of the four."""
+
+    passing: int
+    failing: int
+    skipped: int
+    error: int
+    total: int
+
+
+class HostListComplianceSummary(HostComplianceSummary, frozen=True, kw_only=True):
+    """The same, and how many of the failing rules are critical."""
+
+    critical_failing: int
+
+
+class HostListItem(HostResponse, frozen=True, kw_only=True):
+    """A host in the list; `compliance_summary` is null where no scan was ever complete."""
+
+    last_scan_at: Instant | None
+    latest_scan_id: UUID | None
+    scan_state: Literal["queued", "running"] | None
+    compliance_summary: HostListComplianceSummary | None
+
+
+class HostListResponse(msgspec.Struct, frozen=True):
+    """All hosts that match, the newest first."""
+
+    hosts: tuple[HostListItem, ...]
+
+
+class HostDetailResponse(msgspec.Struct, frozen=True):
+    """A host and where it stands; the summary is all zeros where no scan was ever complete."""
+
+    host: HostResponse
+    compliance_summary: HostComplianceSummary
+    last_scan_at: Instant | None
+    scan_state: Literal["queued", "running"] | None
+
+
+class ScanRunQueued(msgspec.Struct, frozen=True):
+    """A scan that waits for its turn."""
+
+    scan_id: UUID
+    status: Literal["queued"]
+    queued_at: Instant
+
+
+def list_all(ctx: Context, query: HostsQuery) -> HostListResponse:
+    """Return the hosts with their counts and their latest scan."""
+    db = ctx.services.db
+    found = hosts.listed(db, environment=query.environment, tag=query.tag)
+    is_narrowed = query.environment is not None or query.tag is not None
+    keys = [host.key for host in found] if is_narrowed else None
+    latest = store.latest(db, keys)
+    posture = history.as_of(db, lens=query.framework or ALL.name, hosts=keys)
+    standing = {row.key: row for row in (*posture.fresh, *posture.stale)}
+    return HostListResponse(
+        tuple(
+            _item(host, latest.get(host.key, Latest()), standing.get(host.key))
+            for host in found
+        )
+    )
+
+
+def create(ctx: Context, body: HostCreateRequest) -> HostResponse:
+    """Watch another host."""
+    new = NewHost(**msgspec.structs.asdict(body))
+    return HostResponse(
+        **_shown(hosts.create(ctx.services.db, new, created_by=ctx.principal.user_id))
+    )
+
+
+def get(ctx: Context, query: FrameworkQuery, id: UUID) -> HostDetailResponse:  # noqa: A002 - the path's name for it
+    """Return one host and where it stands."""
+    db = ctx.services.db
+    host = hosts.get(db, id)
+    latest = store.latest(db, [host.key]).get(host.key, Latest())
+    posture = history.as_of(db, lens=query.framework or ALL.name, hosts=[host.key])
+    standing = (*posture.fresh, *posture.stale)
+    counts = standing[0].counts if standing else Counts()
+    return HostDetailResponse(
+        host=HostResponse(**_shown(host)),
+        compliance_summary=HostComplianceSummary(**_counted(counts)),
+        last_scan_at=latest.last_scan_at,
+        scan_state=latest.scan_state,
+    )
+
+
+def change(ctx: Context, body: HostUpdateRequest, id: UUID) -> HostResponse:  # noqa: A002 - as above
+    """Change what is said of a host."""
+    changes = {
+        name: value
+        for name, value in msgspec.structs.asdict(body).items()
+        if value is not msgspec.UNSET
+    }
+    return HostResponse(**_shown(hosts.change(ctx.services.db, id, changes)))
+
+
+def remove(ctx: Context, id: UUID) -> None:  # noqa: A002 - as above
+    """Watch a host no more; its history stays."""
+    hosts.remove(ctx.services.db, id)
+
+
+def scan(ctx: Context, id: UUID) -> ScanRunQueued:  # noqa: A002 - as above
+    """Queue a scan of a host."""
+    queued = store.request(
+        ctx.services.db,
+        id,
+        trigger=Trigger.ON_DEMAND,
+        requested_by=ctx.principal.user_id,
+        correlation_id=ctx.correlation_id,
+    )
+    return ScanRunQueued(queued.id, "queued", queued.queued_at)
+
+
+def _shown(host: Host) -> dict[str, Any]:
+    values = msgspec.structs.asdict(host)
+    return {name: value for name, value in values.items() if name not in _HIDDEN}
+
+
+def _item(host: Host, latest: Latest, standing: HostPosture | None) -> HostListItem:
+    return HostListItem(
+        **_shown(host),
+        last_scan_at=latest.last_scan_at,
+        latest_scan_id=latest.latest_scan_id,
+        scan_state=latest.scan_state,
+        compliance_summary=None
+        if standing is None
+        else HostListComplianceSummary(
+            **_counted(standing.counts), critical_failing=standing.counts.critical_failing
+        ),
+    )
+
+
+def _counted(counts: Counts) -> Mapping[str, int]:
+    return {
+        "passing": counts.passed,
+        "failing": counts.failed,
+        "skipped": counts.skipped,
+        "error": counts.error,
+        "total": counts.passed + counts.failed + counts.skipped + counts.error,
+    }
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        id="getHosts",
+        method="GET",
+        path="/api/v1/hosts",
+        permission=Permission.HOST_READ,
+        handler=list_all,
+        summary="List the hosts with their counts, the newest first",
+        query=HostsQuery,
+        returns=HostListResponse,
+        tag="hosts",
+    ),
+    Operation(
+        id="postHosts",
+        method="POST",
+        path="/api/v1/hosts",
+        permission=Permission.HOST_WRITE,
+        handler=create,
+        summary="Watch another host",
+        body=HostCreateRequest,
+        returns=HostResponse,
+        status=201,
+        tag="hosts",
+        errors=(409,),
+    ),
+    Operation(
+        id="getHostByID",
+        method="GET",
+        path="/api/v1/hosts/{id}",
+        permission=Permission.HOST_READ,
+        handler=get,
+        summary="Show a host and where it stands",
+        query=FrameworkQuery,
+        returns=HostDetailResponse,
+        tag="hosts",
+        errors=(404,),
+    ),
+    Operation(
+        id="patchHostByID",
+        method="PATCH",
+        path="/api/v1/hosts/{id}",
+        permission=Permission.HOST_WRITE,
+        handler=change,
+        summary="Change what is said of a host",
+        body=HostUpdateRequest,
+        returns=HostResponse,
+        tag="hosts",
+        errors=(404, 409),
+    ),
+    Operation(
+        id="deleteHostByID",
+        method="DELETE",
+        path="/api/v1/hosts/{id}",
+        permission=Permission.HOST_DELETE,
+        handler=remove,
+        summary="Watch a host no more; its history stays",
+        tag="hosts",
+        errors=(404,),
+    ),
+    Operation(
+        id="postHostScan",
+        method="POST",
+        path="/api/v1/hosts/{id}/scans",
+        permission=Permission.HOST_WRITE,
+        handler=scan,
+        summary="Queue a scan of a host",
+        returns=ScanRunQueued,
+        status=202,
+        tag="scans",
+        errors=(404, 409),
+        idempotency_key=True,
+    ),
+)

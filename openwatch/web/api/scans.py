@@ -1,0 +1,280 @@
+"""Scans: what each concluded, as it was recorded then, and the answers that rests on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from openwatch import clock, errors
+from openwatch.accounts.permissions import Permission
+from openwatch.checks.types import Severity, Status
+from openwatch.clock import Instant
+from openwatch.fleet import hosts
+from openwatch.scans import store
+from openwatch.scans.documents import CheckRecord, RuleRecord
+from openwatch.scans.store import Answer, Scan, Trigger
+from openwatch.web.operations import Context, Operation
+
+_MOST = 100
+_VERSION_DIGITS = 12
+
+
+class ScansQuery(msgspec.Struct, frozen=True):
+    """Whose scans, how many (1 to 100), and from where on."""
+
+    host_id: UUID
+    limit: int = 20
+    cursor: str | None = None
+
+
+class ScanSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A scan. `policy_version` names the rules it was judged by, "" where nothing was judged.
+
+    `complete` is false where some questions had no answer; `reason` and `message` say why a scan
+    failed or waits for another attempt.
+    """
+
+    scan_id: UUID
+    host_id: UUID
+    hostname: str
+    ip_address: str
+    status: Literal["queued", "running", "completed", "failed"]
+    trigger_source: Trigger
+    queued_at: Instant
+    started_at: Instant | None
+    finished_at: Instant | None
+    policy_version: str
+    complete: bool
+    reason: str
+    message: str
+    rules_pass: int
+    rules_fail: int
+    rules_skipped: int
+    rules_error: int
+
+
+class ScanList(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page of a host's scans, the latest first."""
+
+    scans: tuple[ScanSummary, ...]
+    next_cursor: str | None = None
+
+
+class ScanRuleResult(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a scan said of one rule."""
+
+    rule_id: str
+    title: str
+    category: str
+    status: Status
+    severity: Severity
+    description: str = ""
+    framework_refs: Mapping[str, tuple[str, ...]]
+    skip_reason: str = ""
+    has_evidence: bool
+
+
+class ScanDetail(msgspec.Struct, frozen=True):
+    """A scan and its results by rule; there are none where it recorded nothing."""
+
+    scan: ScanSummary
+    results: tuple[ScanRuleResult, ...]
+
+
+class ScanCheckEvidence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A question of a check and its answer. `exit_code` is -1 where there was none; `absent` says why."""
+
+    method: str
+    command: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    exit_code: int
+    expected: str = ""
+    actual: str = ""
+    truncated: bool = False
+    absent: str = ""
+
+
+class ScanRuleEvidence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a verdict rests on. Secrets were masked on the way in."""
+
+    rule_id: str
+    status: Status
+    severity: Severity
+    detail: str
+    error: str = ""
+    checks: tuple[ScanCheckEvidence, ...]
+    framework_refs: Mapping[str, tuple[str, ...]]
+    skip_reason: str = ""
+
+
+def list_all(ctx: Context, query: ScansQuery) -> ScanList:
+    """Return a page of a host's scans."""
+    db = ctx.services.db
+    host = hosts.get(db, query.host_id)
+    limit = max(1, min(query.limit, _MOST))
+    before = None if query.cursor is None else _instant(query.cursor)
+    found = store.of_host(db, host.key, before=before, limit=limit)
+    is_full = len(found) == limit
+    return ScanList(
+        scans=tuple(_summary(scan) for scan in found),
+        next_cursor=clock.rfc3339(found[-1].queued_at) if is_full else None,
+    )
+
+
+def get(ctx: Context, id: UUID) -> ScanDetail:  # noqa: A002 - the path's name for it
+    """Return a scan with its results."""
+    scan = store.find(ctx.services.db, id)
+    concluded = store.record(ctx.services.db, scan)
+    rules = concluded.rules if concluded else {}
+    return ScanDetail(_summary(scan), tuple(_result(rules[name]) for name in sorted(rules)))
+
+
+def evidence(ctx: Context, id: UUID, ruleId: str) -> ScanRuleEvidence:  # noqa: A002, N803 - as above
+    """Return what a scan's verdict on one rule rests on."""
+    db = ctx.services.db
+    scan = store.find(db, id)
+    concluded = store.record(db, scan)
+    rule = concluded.rules.get(ruleId) if concluded else None
+    if concluded is None or rule is None:
+        raise errors.NotFound(
+            "This scan did not judge such a rule.",
+            resource_type="rule",
+            resource_id=ruleId,
+        )
+    probes = [probe for check in rule.checks for probe in check.probes]
+    answers = store.answers(db, scan, concluded, probes)
+    return ScanRuleEvidence(
+        rule_id=rule.id,
+        status=rule.status,
+        severity=rule.severity,
+        detail=rule.detail,
+        error=rule.detail or rule.reason.value if rule.status is Status.ERROR else "",
+        checks=tuple(
+            line
+            for check in rule.checks
+            for line in _lines(check, [answers.get(probe) for probe in check.probes])
+        ),
+        framework_refs=rule.references,
+        skip_reason=_skip_reason(rule),
+    )
+
+
+def _summary(scan: Scan) -> ScanSummary:
+    return ScanSummary(
+        scan_id=scan.id,
+        host_id=scan.host_id,
+        hostname=scan.hostname,
+        ip_address=scan.ip_address,
+        status=scan.status,
+        trigger_source=scan.trigger_source,
+        queued_at=scan.queued_at,
+        started_at=scan.started_at,
+        finished_at=scan.finished_at,
+        policy_version=scan.corpus.hex()[:_VERSION_DIGITS] if scan.corpus else "",
+        complete=scan.complete,
+        reason=scan.reason,
+        message=scan.message,
+        rules_pass=scan.rules_pass,
+        rules_fail=scan.rules_fail,
+        rules_skipped=scan.rules_skipped,
+        rules_error=scan.rules_error,
+    )
+
+
+def _result(rule: RuleRecord) -> ScanRuleResult:
+    return ScanRuleResult(
+        rule_id=rule.id,
+        title=rule.title or rule.id,
+        category=rule.category,
+        status=rule.status,
+        severity=rule.severity,
+        description=rule.description,
+        framework_refs=rule.references,
+        skip_reason=_skip_reason(rule),
+        has_evidence=any(check.probes for check in rule.checks),
+    )
+
+
+def _skip_reason(rule: RuleRecord) -> str:
+    return rule.detail or rule.reason.value if rule.status is Status.SKIPPED else ""
+
+
+def _lines(check: CheckRecord, answers: list[Answer | None]) -> list[ScanCheckEvidence]:
+    """Return one line for each question of a check; a check that asks nothing has one as well."""
+    lines = [
+        ScanCheckEvidence(
+            method=check.method,
+            command=answer.command,
+            stdout=answer.stdout,
+            stderr=answer.stderr,
+            exit_code=answer.exit,
+            expected=check.expected,
+            actual=check.actual,
+            truncated=answer.truncated,
+            absent=answer.absent.value if answer.absent else "",
+        )
+        for answer in answers
+        if answer is not None
+    ]
+    return lines or [
+        ScanCheckEvidence(
+            method=check.method, exit_code=-1, expected=check.expected, actual=check.actual
+        )
+    ]
+
+
+def _instant(cursor: str) -> Instant:
+    try:
+        found = dt.datetime.fromisoformat(cursor)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise errors.InvalidInput(
+            "cursor must be the next_cursor of an earlier page.",
+            code="pagination.cursor_invalid",
+        )
+    return found
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        id="getScans",
+        method="GET",
+        path="/api/v1/scans",
+        permission=Permission.SCAN_READ,
+        handler=list_all,
+        summary="List a host's scans, the latest first",
+        query=ScansQuery,
+        returns=ScanList,
+        tag="scans",
+        errors=(404,),
+    ),
+    Operation(
+        id="getScanByID",
+        method="GET",
+        path="/api/v1/scans/{id}",
+        permission=Permission.SCAN_READ,
+        handler=get,
+        summary="Show a scan and what it said of each rule",
+        returns=ScanDetail,
+        tag="scans",
+        errors=(404,),
+    ),
+    Operation(
+        id="getScanRuleEvidence",
+        method="GET",
+        path="/api/v1/scans/{id}/rules/{ruleId}/evidence",
+        permission=Permission.SCAN_READ,
+        handler=evidence,
+        summary="Show what a scan's verdict on a rule rests on",
+        returns=ScanRuleEvidence,
+        tag="scans",
+        errors=(404,),
+        texts=("ruleId",),
+    ),
+)
