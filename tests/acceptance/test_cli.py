@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from openwatch import ids
+from openwatch.db.embedded import Server
 
 OPENWATCH = Path(sys.executable).with_name("openwatch")
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("OPENWATCH_")}
@@ -73,7 +78,7 @@ def test_check_config_prints_values_and_origins_and_no_password(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert '"127.0.0.1:9443"  # flag --listen' in done.stdout
     assert f"= 3  # file {file}:2" in done.stdout
-    assert "***@db/openwatch" in done.stdout
+    assert "://ow:***@db" in done.stdout
     assert "topsecret" not in done.stdout + done.stderr
     assert "# environment OPENWATCH_DATABASE_DSN" in done.stdout
     assert "OPENWATCH_LICENSE_FILE has no effect" in done.stderr
@@ -181,3 +186,75 @@ def test_a_database_that_is_down_is_one_sentence() -> None:
     assert "127.0.0.1" in done.stderr
     assert "topsecret" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_check_config_judges_the_dsn_without_printing_it() -> None:
+    done = run(
+        "check-config", OPENWATCH_DATABASE_DSN="host=db password=topsecret sslmod=require"
+    )
+    assert done.returncode == 1
+    assert "environment OPENWATCH_DATABASE_DSN: database.dsn: " in done.stderr
+    assert "sslmod" in done.stderr
+    assert "topsecret" not in done.stderr
+
+
+def test_an_empty_database_is_migrated_once(postgres: Server) -> None:
+    name = f"t_{ids.new_id().hex}"
+    dsn = postgres.create_database(name)
+    before = run("migrate", "--status", OPENWATCH_DATABASE_DSN=dsn)
+    assert before.returncode == 1
+    assert "pending 0001_foundation.sql" in before.stdout
+    refused = run("worker", OPENWATCH_DATABASE_DSN=dsn)
+    assert refused.returncode == 1
+    first = run("migrate", OPENWATCH_DATABASE_DSN=dsn)
+    assert first.returncode == 0, first.stderr
+    assert "applied 0001_foundation.sql" in first.stdout
+    again = run("migrate", OPENWATCH_DATABASE_DSN=dsn)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == "the schema is current\n"
+    assert run("migrate", "--status", OPENWATCH_DATABASE_DSN=dsn).returncode == 0
+    postgres.psql(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def test_an_admin_needs_a_current_schema(postgres: Server) -> None:
+    name = f"t_{ids.new_id().hex}"
+    dsn = postgres.create_database(name)
+    done = run(
+        *("create-admin", "--username", "root", "--email", "root@example.org"),
+        stdin="correct horse battery\n",
+        OPENWATCH_DATABASE_DSN=dsn,
+    )
+    assert done.returncode == 1
+    assert "openwatch migrate" in done.stderr
+    postgres.psql(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def test_the_api_is_described() -> None:
+    done = run("openapi")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["openapi"].startswith("3.1")
+
+
+def test_a_password_is_asked_for_twice_on_a_terminal_and_not_echoed() -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [OPENWATCH, "create-admin", "--username", "a", "--email", "a@b.c"],
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env=CLEAN,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    for prompt, typed in ((b"Password: ", b"first secret\n"), (b"again: ", b"other secret\n")):
+        while prompt not in shown:
+            shown += os.read(ours, 1024)
+        os.write(ours, typed)
+    assert process.wait(30) == 2
+    with contextlib.suppress(OSError):  # the terminal of a process that has ended
+        while more := os.read(ours, 1024):
+            shown += more
+    os.close(ours)
+    assert b"the two passwords differ" in shown
+    assert b"secret" not in shown
