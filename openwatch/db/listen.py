@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from openwatch import clock, errors, log
-from openwatch.db.postgres import Connection
+from openwatch.db.connection import Connection
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE = 0.5  # seconds before a lost connection is opened again; doubles

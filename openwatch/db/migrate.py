@@ -52,7 +52,9 @@ class State(msgspec.Struct, frozen=True):
 def migrations() -> tuple[Migration, ...]:
     """Return the files of this program, in order."""
     folder = resources.files("openwatch.db") / "migrations"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    files = sorted(
+        (f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name
+    )
     return tuple(
         Migration(int(f.name.split("_", 1)[0]), f.name, f.read_text("utf-8")) for f in files
     )
