@@ -7,9 +7,7 @@ has a deadline that the listener enforces, so a slow or silent client costs one 
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import re
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from waitress.channel import HTTPChannel
 
 from openwatch import clock
+from openwatch.web import tls
 from openwatch.web.requests import ErrorTask, Parser, Task
 from openwatch.web.stream import Stream
 
@@ -30,18 +29,8 @@ WRITE = 60.0  # without the client taking a single byte
 IDLE = 120.0  # between two requests
 LINGER = 2.0  # for the client to read our last words before the socket goes
 
-_TLS_RECORD = (
-    16 * 1024
-)  # what one write can send; a larger piece would be copied again each time
-_HANDSHAKE_RECORD = 0x16
+_TLS_RECORD = 16 * 1024  # what one write can send; the rest of a larger piece is copied again
 _STREAM_BACKLOG = 256 * 1024  # bytes a stream's client may be behind
-_LOOKS_LIKE_HTTP = re.compile(rb"[A-Z]{1,10}(\Z| )")
-_ADVICE = b"This port speaks HTTPS: use https:// in the URL.\n"
-_NOT_TLS = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%s"
-) % (len(_ADVICE), _ADVICE)
-_WAIT = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError)
 
 
 class Phase(enum.Enum):
@@ -75,8 +64,6 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
         self._is_chunked = False
         super().__init__(server, sock, addr, adj, map=sockets)
         self.sendbuf_len = _TLS_RECORD
-
-    # -- the loop's questions ------------------------------------------------------------------
 
     def readable(self) -> bool:
         """Say whether the loop should watch for something to read."""
@@ -122,8 +109,6 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
             return not (self.requests or self.total_outbufs_len)
         return self.phase is not Phase.STREAM
 
-    # -- reading -------------------------------------------------------------------------------
-
     def handle_read(self) -> None:
         """Take what has arrived."""
         if self.socket is None:
@@ -140,14 +125,17 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
     def _look(self) -> None:
         try:
             first = self.socket.recv(1, socket.MSG_PEEK)
-        except _WAIT:
+        except tls.WAIT:
             return
         except OSError:
             first = b""
         if not first:
             self.handle_close()
-        elif first[0] != _HANDSHAKE_RECORD:
-            self._refuse()
+        elif first != tls.HANDSHAKE_RECORD:
+            if tls.refuse(self.socket):
+                self._linger()
+            else:
+                self.handle_close()
         else:
             try:
                 self.socket = self.server.certificate.context.wrap_socket(
@@ -158,14 +146,6 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
                 return
             self.phase = Phase.SHAKE
             self._shake()
-
-    def _refuse(self) -> None:
-        with contextlib.suppress(OSError):
-            if _LOOKS_LIKE_HTTP.match(self.socket.recv(65536)):
-                self.socket.send(_NOT_TLS)
-                self._linger()
-                return
-        self.handle_close()
 
     def _shake(self) -> None:
         try:
@@ -189,7 +169,7 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
                 with self.outbuf_lock:  # OpenSSL allows one thread at a time
                     data = self.socket.recv(self.adj.recv_bytes)
                     is_more = bool(self.socket.pending())
-            except _WAIT:
+            except tls.WAIT:
                 return
             except (OSError, ValueError):
                 data = b""
@@ -211,15 +191,13 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
         self._is_in_request = self.request is not None
         return is_taken
 
-    # -- writing -------------------------------------------------------------------------------
-
     def send(self, data: bytes, do_close: bool = True) -> int:  # noqa: ARG002 - waitress's name
         """Write what the socket takes now and return how much; called under the buffers' lock."""
         if self.socket is None:
             return 0
         try:
             sent = int(self.socket.send(data))
-        except _WAIT:
+        except tls.WAIT:
             return 0
         except (OSError, ValueError):
             self.will_close = True
@@ -244,8 +222,6 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
     def _flush_some(self, do_close: bool = True) -> bool:
         with self.outbuf_lock:  # a stream's sender may be appending
             return bool(super()._flush_some(do_close=do_close))
-
-    # -- streams -------------------------------------------------------------------------------
 
     def hold(self, stream: Stream, *, is_chunked: bool) -> None:
         """Keep the connection open for a stream; its request thread is free from now on."""
@@ -284,8 +260,6 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
         self.outbufs[-1].append(data)
         self.total_outbufs_len += len(data)
 
-    # -- the end -------------------------------------------------------------------------------
-
     def _linger(self) -> None:
         """Say that nothing follows, and let the client read it before the socket is closed.
 
@@ -295,16 +269,12 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
         self.phase = Phase.LINGER
         self._since = clock.monotonic()
         self.close_when_flushed = False
-        with contextlib.suppress(OSError, ValueError):
-            if isinstance(self.socket, ssl.SSLSocket):
-                with contextlib.suppress(*_WAIT):
-                    self.socket.unwrap()
-            self.socket.shutdown(socket.SHUT_WR)
+        tls.say_goodbye(self.socket)
 
     def _discard(self) -> None:
         try:
             data = self.socket.recv(65536)
-        except _WAIT:
+        except tls.WAIT:
             return
         except (OSError, ValueError):
             data = b""

@@ -66,3 +66,5 @@ class Operation(msgspec.Struct, frozen=True):
     texts: tuple[str, ...] = ()  # path parameters that are free text
     errors: tuple[int, ...] = ()  # statuses beyond those every operation may give
     idempotency_key: bool = False  # the header is required (api-contract 1.11)
+    needs_database: bool = True  # False only for a public one that must answer without it
+    produces: str = "application/json"  # else the handler returns bytes, or a Stream

@@ -1,17 +1,30 @@
-"""The server's certificate: read from two files, read again when they change.
+"""The server's certificate, followed as its files change; the first and last words of TLS.
 
 A broken or mismatched new pair is logged once and the last good pair keeps serving.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
+import socket
 import ssl
 from pathlib import Path
 
 from openwatch import clock, errors, log
 
+HANDSHAKE_RECORD = b"\x16"  # the first byte a TLS client sends (RFC 8446 section 5.1)
+# What a socket that does not block says instead of waiting.
+WAIT = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError)
+
 _LOOK_EVERY = 5.0  # seconds between two looks at the files
+_LOOKS_LIKE_HTTP = re.compile(rb"[A-Z]{1,10}(\Z| )")
+_ADVICE = b"This port speaks HTTPS: use https:// in the URL.\n"
+_NOT_TLS = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
+) % (len(_ADVICE), _ADVICE)
 
 _logger = logging.getLogger(__name__)
 _Seen = tuple[tuple[int, int, int], ...]  # inode, size and modification time of each file
@@ -76,6 +89,24 @@ class Certificate:
             else:
                 found.append((at.st_ino, at.st_size, at.st_mtime_ns))
         return tuple(found)
+
+
+def refuse(client: socket.socket) -> bool:
+    """Tell a client that speaks plain HTTP what to do; False where it speaks neither."""
+    with contextlib.suppress(OSError):
+        if _LOOKS_LIKE_HTTP.match(client.recv(65536)):
+            client.send(_NOT_TLS)
+            return True
+    return False
+
+
+def say_goodbye(client: socket.socket) -> None:
+    """Tell the client that nothing follows; what it still sends can be read, and is not TLS."""
+    with contextlib.suppress(OSError, ValueError):
+        if isinstance(client, ssl.SSLSocket):
+            with contextlib.suppress(*WAIT):
+                client.unwrap()
+        client.shutdown(socket.SHUT_WR)
 
 
 def _context(cert: Path, key: Path) -> ssl.SSLContext:

@@ -243,7 +243,7 @@ def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
 
 def test_the_client_is_told_that_nothing_follows(server: Server) -> None:
     with secure(server) as client:
-        client.suppress_ragged_eofs = False  # a bare end of the socket would now raise
+        client.suppress_ragged_eofs = False  # type: ignore[attr-defined] # a bare end of the socket would now raise
         client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert everything(client).endswith(b"healthy")
 

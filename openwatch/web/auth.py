@@ -1,0 +1,66 @@
+"""Who is calling, and whether they may."""
+
+from __future__ import annotations
+
+import falcon
+
+from openwatch import clock, errors
+from openwatch.accounts.principals import refusal
+from openwatch.accounts.sessions import principal_of_session
+from openwatch.accounts.types import ANONYMOUS, Principal
+from openwatch.web.middleware import SESSION_COOKIE
+from openwatch.web.operations import Access, Operation
+from openwatch.web.services import Services
+
+# Whoever signs in, renews or signs out may well hold a credential that has ended.
+_ANONYMOUS_PATHS = frozenset(
+    {
+        "/api/v1/auth/login",
+        "/api/v1/auth/logout",
+        "/api/v1/auth/refresh",
+        "/api/v1/auth/refresh-cookie",
+    }
+)
+_EVENTS = "/api/v1/events"
+_API_TOKEN = "owk_"  # noqa: S105 - a prefix
+
+
+def principal_of(services: Services, req: falcon.Request) -> Principal:
+    """Return the caller: by session cookie, else by bearer token, else anonymous.
+
+    Raise Unauthenticated (auth.session_invalid) for a credential that was shown and is not good:
+    it never counts as none.
+    """
+    if req.path in _ANONYMOUS_PATHS:
+        return ANONYMOUS
+    cookie = req.cookies.get(SESSION_COOKIE)
+    if cookie:
+        is_background = req.get_header("X-Background-Refresh") == "1" or req.path == _EVENTS
+        return principal_of_session(
+            services.db, cookie, clock.now(), is_background, services.tokens.key_ids
+        )
+    header = req.get_header("Authorization")
+    if not header:
+        return ANONYMOUS
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer":
+        raise refusal("invalid_jwt")
+    if token.startswith(_API_TOKEN):
+        raise refusal("invalid_api_token")
+    return services.tokens.principal(services.db, token.strip())
+
+
+def authorise(operation: Operation, principal: Principal) -> None:
+    """Raise Unauthenticated or Forbidden where the caller may not run the operation."""
+    needed = operation.permission
+    if needed is Access.PUBLIC:
+        return
+    if principal.is_anonymous:
+        detail = {} if isinstance(needed, Access) else {"required_permission": needed.value}
+        raise errors.Unauthenticated("Sign in first.", **detail)
+    if needed is not Access.SESSION and needed not in principal.permissions:
+        raise errors.Forbidden(
+            f"This needs the permission {needed.value}.",
+            required_permission=needed.value,
+            route=operation.path,
+        )
