@@ -201,7 +201,7 @@ class Server:
     def _adjustments(self) -> Any:
         try:
             return Adjustments(
-                listen=self._listen,
+                listen=f"*{self._listen}" if self._listen.startswith(":") else self._listen,
                 threads=self._threads,
                 ident="",
                 url_scheme="https",
