@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from functools import partial
 from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, given, settings
@@ -174,7 +175,7 @@ def test_history_agrees_with_a_naive_replay_at_every_instant(
         host = hosts[step["host"]]
         mark = add_scan(database, host, lane=step["lane"], complete=step["complete"])
         recorded = ledger.recording(
-            lambda m=mark, v=verdicts, r=retired, s=step: ledger.record(m, v, r, s["lenses"])  # type: ignore[misc]
+            partial(ledger.record, mark, verdicts, retired, step["lenses"])
         )
         is_complete = step["complete"] and step["lane"] == "config"
         scans.append(Scan(host, recorded.at, is_complete, verdicts, retired, step["lenses"]))
