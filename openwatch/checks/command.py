@@ -15,7 +15,16 @@ from openwatch.checks.answers import (
     unanswered,
     unexpected,
 )
-from openwatch.checks.types import Facts, Lane, Method, Observations, Probe, Reason, Verdict
+from openwatch.checks.types import (
+    Facts,
+    Lane,
+    Method,
+    Observation,
+    Observations,
+    Probe,
+    Reason,
+    Verdict,
+)
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,6 +129,10 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
         actual = f"exit {observation.exit}"
         detail = actual + (f": {shortened(text)}" if text else "")
         return failed(Reason.DIFFERS, expected, actual, detail)
+    return _by_output(params, observation, expected)
+
+
+def _by_output(params: Parameters, observation: Observation, expected: str) -> Verdict:
     if params.output is None:
         return passed(expected, f"exit {observation.exit}")
     if params.output == "":
@@ -128,7 +141,9 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
         return passed(expected, shortened(params.output, 500))
     if observation.truncated:
         return cut(repr(params.output))
-    return failed(Reason.DIFFERS, expected, shortened(text, 500), "printed something else")
+    return failed(
+        Reason.DIFFERS, expected, shortened(observation.text, 500), "printed something else"
+    )
 
 
 def _expected(params: Parameters) -> str:

@@ -32,6 +32,7 @@ class Node(msgspec.Struct):
     items: dict[str, Node] | None = None
     elements: list[Node] | None = None
     size: int = 1
+    word: str = ""  # of `{name}`, which as a key may be the inner half of `{{ name }}`
 
     @property
     def kind(self) -> str:
@@ -153,19 +154,20 @@ def _place(parent: _Open, node: Node, file: str, line: int) -> None:
     if items is None:  # pragma: no cover - a collection is one or the other
         return
     if parent.key is None:
-        if node.text is None:
+        key = node.word if node.text is None else node.text
+        if not key and node.text is None:
             raise RuleError(
                 "a key must be a word; quote the value if it starts with `{` or `[`",
                 file=file,
                 line=line,
             )
-        if node.text in items:
+        if key in items:
             raise RuleError(
-                f"key `{node.text}` is given twice (first in line {items[node.text].line})",
+                f"key `{key}` is given twice (first in line {items[key].line})",
                 file=file,
                 line=line,
             )
-        parent.key, parent.key_line = node.text, line
+        parent.key, parent.key_line = key, line
         return
     # Said where the key stands: that is where a person looks for a field.
     items[parent.key] = (
@@ -177,21 +179,23 @@ def _place(parent: _Open, node: Node, file: str, line: int) -> None:
 
 
 def _as_reference(closed: _Open) -> Node | None:
-    """Read `{{ name }}` written without quotes, which YAML takes for two nested mappings.
+    """Read `{{ name }}` written without quotes, which YAML takes for two nested mappings."""
+    word = _bare_word(closed)
+    if word is None:
+        return None
+    if word.startswith("{"):
+        return Node(closed.node.line, text="{" + word + "}")
+    return msgspec.structs.replace(closed.node, word="{" + word + "}")
 
-    The inner one becomes a marker scalar that only the outer one, or nothing, can complete.
-    """
+
+def _bare_word(closed: _Open) -> str | None:
+    """Return the only key of a flow mapping where it has no value."""
     items = closed.node.items
     if not closed.reference or items is None or len(items) != 1:
         return None
     key, value = next(iter(items.items()))
-    if value.kind != "nothing":
-        return None
-    if key.startswith("{") and key.endswith("}"):
-        return Node(closed.node.line, text="{" + key + "}")
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", key):
-        return Node(closed.node.line, text="{" + key + "}")
-    return None
+    bare = value.kind == "nothing" and re.fullmatch(r"\{?[A-Za-z][A-Za-z0-9_]*\}?", key)
+    return key if bare else None
 
 
 def _refuse_tag(event: Any, file: str, line: int) -> None:
