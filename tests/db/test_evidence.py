@@ -1,0 +1,201 @@
+"""Evidence: stored once, found again, and seen through when it was changed."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from openwatch import errors
+from openwatch.checks.types import Absence
+from openwatch.db import Database, Query
+from openwatch.evidence import blobs, chain, manifests
+from openwatch.evidence.manifests import Entry
+from openwatch.keys import signing
+from openwatch.posture.ledger import Ledger
+from openwatch.posture.lens import ALL
+from openwatch.vault import Vault
+from tests.db.fleet import add_host, add_scan, judged
+
+_ROWS = Query(
+    "rows",
+    "who wrote the rows",
+    "SELECT hash, ctid::text, xmin::text, used FROM blobs ORDER BY 1",
+)
+_WHOLE = Query("whole", "whole manifests", "SELECT count(*) FROM manifests WHERE base IS NULL")
+_DEPTH = Query("depth", "the longest line", "SELECT max(depth) FROM manifests")
+_AGE = "UPDATE blobs SET used = '2020-01-01'; UPDATE manifests SET used = '2020-01-01'"
+_OLD = Query(
+    "old",
+    "what the collector would take",
+    "SELECT (SELECT count(*) FROM blobs WHERE used < '2021-01-01'),"
+    " (SELECT count(*) FROM manifests WHERE used < '2021-01-01')",
+)
+
+
+def test_content_is_stored_once_and_comes_back_whole(database: Database) -> None:
+    contents = [b"", b"plain", b"long " * 5000, os.urandom(5000), b"plain"]
+    names = blobs.store(database, contents)
+    assert names[1] == names[4]
+    assert [blobs.load(database, name) for name in names] == contents
+    before = database.tuples(_ROWS)
+    assert len(before) == 4
+    assert blobs.store(database, contents) == names
+    assert database.tuples(_ROWS) == before
+    assert blobs.store(database, []) == []
+
+
+def test_content_used_again_is_kept_from_the_collector(database: Database) -> None:
+    names = blobs.store(database, [b"one", b"two"])
+    entries = [Entry("p1", names[0], 0), Entry("p2", names[1], 0)]
+    first = manifests.store(database, entries, None)
+    second = manifests.store(database, [*entries, Entry("p3", None, Absence.TIMEOUT)], first)
+    database.run(_AGE)
+    blobs.store(database, [b"one"])
+    manifests.store(database, [*entries, Entry("p3", None, Absence.TIMEOUT)], second)
+    assert list(database.tuples(_OLD)[0]) == [1, 0]  # the manifest it rests on is used as well
+
+
+def test_damaged_evidence_is_not_handed_out(database: Database) -> None:
+    (name,) = blobs.store(database, [b"the truth " * 20])
+    manifest = manifests.store(database, [Entry("p", name, 0)], None)
+    database.run("UPDATE blobs SET bytes = '\\x00'; UPDATE manifests SET bytes = '\\x00'")
+    with pytest.raises(errors.StorageError, match="has been changed"):
+        blobs.load(database, name)
+    with pytest.raises(errors.StorageError, match="has been changed"):
+        manifests.load(database, manifest)
+    with pytest.raises(errors.NotFound):
+        blobs.load(database, b"\0" * 32)
+    with pytest.raises(errors.NotFound):
+        manifests.load(database, b"\0" * 32)
+
+
+_entries = st.dictionaries(
+    st.sampled_from([f"probe-{i}" for i in range(8)]),
+    st.tuples(
+        st.sampled_from([None, b"\1" * 32, b"\2" * 32]), st.sampled_from([0, 1, Absence.LOST])
+    ),
+)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(scans=st.lists(_entries, min_size=1, max_size=8))
+def test_a_manifest_is_the_list_it_was_made_of(
+    database: Database, scans: list[dict[str, tuple[bytes | None, int | Absence]]]
+) -> None:
+    previous = None
+    stored = {}
+    for scan in scans:
+        entries = [Entry(probe, *answer) for probe, answer in scan.items()]
+        previous = manifests.store(database, reversed(entries), previous)
+        stored[previous] = tuple(sorted(entries, key=lambda entry: entry.probe))
+    for name, whole in stored.items():
+        assert manifests.load(database, name) == whole
+
+
+def test_a_whole_manifest_is_stored_every_32(database: Database) -> None:
+    previous = None
+    names = []
+    for step in range(70):
+        entries = [
+            Entry(f"probe-{i:03}", b"\1" * 32, step if i == 7 else 0) for i in range(100)
+        ]
+        previous = manifests.store(database, entries, previous)
+        names.append(previous)
+    assert database.value(_WHOLE) == 3
+    assert database.value(_DEPTH) == 31
+    assert manifests.load(database, names[63])[7].outcome == 63
+
+
+def _chained(db: Database, vault: Vault, host: int) -> int:
+    mark = add_scan(db, host)
+    ledger = Ledger(db)
+
+    def work() -> None:
+        ledger.record(mark, [judged("a")], (), (ALL,))
+        chain.extend(db, signing.signer(db, vault), mark.key)
+
+    ledger.recording(work)
+    return mark.key
+
+
+def test_a_chain_is_sound_until_somebody_touches_it(database: Database) -> None:
+    vault = Vault([os.urandom(32)])
+    host, other = add_host(database, "web"), add_host(database, "db")
+    scans = [_chained(database, vault, host) for _ in range(4)]
+    _chained(database, vault, other)
+    sound = chain.verify(database, host)
+    assert (sound.links, sound.problems) == (4, ())
+    assert sound.keys == (signing.signer(database, vault).id,)
+
+    database.run(f"UPDATE scans SET rules_pass = 2 WHERE key = {scans[1]}")
+    (problem,) = chain.verify(database, host).problems
+    assert "sequence 2" in problem
+    assert "changed since it was signed" in problem
+    database.run(f"UPDATE scans SET rules_pass = 1 WHERE key = {scans[1]}")
+    database.run(f"DELETE FROM scans WHERE key = {scans[2]}")
+    problems = chain.verify(database, host).problems
+    assert any("1 scans before it are missing" in problem for problem in problems)
+    assert chain.verify(database, other).problems == ()
+
+
+def test_a_forged_signature_is_seen(database: Database) -> None:
+    vault = Vault([os.urandom(32)])
+    host = add_host(database, "web")
+    _chained(database, vault, host)
+    database.run("UPDATE scans SET signature = decode(repeat('00', 64), 'hex')")
+    (problem,) = chain.verify(database, host).problems
+    assert "the signature is not that of key" in problem
+
+
+def test_a_scan_is_chained_once(database: Database) -> None:
+    vault = Vault([os.urandom(32)])
+    scan = _chained(database, vault, add_host(database, "web"))
+    with pytest.raises(errors.Conflict):
+        chain.extend(database, signing.signer(database, vault), scan)
+
+
+def test_a_signing_key_is_made_once_and_sealed(database: Database) -> None:
+    vault = Vault([os.urandom(32)])
+    key = signing.signer(database, vault)
+    again = signing.signer(database, vault)
+    assert (again.id, again.public) == (key.id, key.public)
+    assert signing.is_signed(again.public, b"message", key.sign(b"message"))
+    assert not signing.is_signed(again.public, b"another", key.sign(b"message"))
+    with pytest.raises(errors.SecretUnreadable):
+        signing.signer(database, Vault([os.urandom(32)]))
+
+
+def test_a_rotated_key_is_endorsed_by_the_one_before_and_the_chain_goes_on(
+    database: Database,
+) -> None:
+    vault = Vault([os.urandom(32)])
+    host = add_host(database, "web")
+    _chained(database, vault, host)
+    new = signing.rotate(database, vault)
+    assert signing.signer(database, vault).id == new.id
+    _chained(database, vault, host)
+    old, current = signing.public_keys(database)
+    assert old.retired_at is not None
+    assert signing.is_endorsed(current, old)
+    assert not signing.is_endorsed(old, current)
+    found = chain.verify(database, host)
+    assert (found.problems, set(found.keys)) == ((), {old.id, current.id})
+
+
+def test_two_processes_make_one_key(database: Database) -> None:
+    vault = Vault([os.urandom(32)])
+
+    def make() -> str:
+        with database.scope():
+            return signing.signer(database, vault).id
+
+    with ThreadPoolExecutor(4) as pool:
+        found = {f.result(20) for f in [pool.submit(make) for _ in range(4)]}
+    assert len(found) == 1
+    assert len(signing.public_keys(database)) == 1

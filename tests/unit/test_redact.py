@@ -1,0 +1,92 @@
+"""Secrets are known by their form; what only looks like one stays readable."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from openwatch.evidence.redact import redact
+
+_PEM = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\nAAAA==\n-----END OPENSSH PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        (b"root:$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o:19000:0:99999:7:::\n", b"F5Jx5"),
+        (b"bob:$6$rounds=5000$saltsalt$hashhash/..abc:1:0:9:7:::", b"hashhash"),
+        (b"old:ab01FAX.bQRSU:19000:0:99999:7:::\n", b"FAX"),
+        (b"locked:!ab01FAX.bQRSU:19000:0:99999:7:::", b"FAX"),
+        (b"GRUB2_PASSWORD=grub.pbkdf2.sha512.10000.ABCDEF.012345", b"ABCDEF"),
+        (b"before\n" + _PEM + b"\nafter", b"AAAA"),
+        (b"-----BEGIN RSA PRIVATE KEY-----\nMIIEcutoff\nabc", b"cutoff"),
+        (b"password = hunter22", b"hunter"),
+        (b"db_password='s3cr3t!!'", b"s3cr"),
+        (b'{"token": "abcdef123"}', b"abcdef"),
+        (b"proxy=http://user:pw123@proxy/", b"pw123"),
+        (b"Authorization: Bearer abcdefghijklmnopqrst", b"abcdef"),
+        (b"userPassword:: {SSHA}0c0blFTXXNuAMHECS4uxrj3ZieMoWImr", b"0c0bl"),
+        (b"key AKIAIOSFODNN7EXAMPLE end", b"IOSFODNN7"),
+        (b"ghp_" + b"a1" * 18, b"a1a1a1"),
+        (b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjMifQ.c2lnbmF0dXJl", b"c2lnbm"),
+    ],
+)
+def test_a_secret_is_masked_and_the_masking_is_counted(text: bytes, secret: bytes) -> None:
+    done = redact(text)
+    assert secret in text
+    assert secret not in done.content
+    assert b"[redacted: " in done.content
+    assert done.masked >= 1
+    assert redact(done.content).content == done.content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"PasswordAuthentication no\npermitemptypasswords no",
+        b"password requisite pam_pwquality.so retry=3",
+        b"root:x:0:0:root:/root:/bin/bash",
+        b"daemon:*:19000:0:99999:7:::\nsshd:!:19000::::::\nirc:!!:19000::::::",
+        b"passwd:         files systemd\nshadow:         files",
+        b"minlen=14 PASS_MAX_DAYS 365 ENCRYPT_METHOD SHA512",
+        b"password: no\npassword_pam = yes",
+        b"awk '{print $1 $5}' and $6$",
+        b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+        b"\xff\xfe\x00binary\x00",
+        b"",
+    ],
+)
+def test_what_is_no_secret_stays_as_it_is(text: bytes) -> None:
+    assert redact(text).content == text
+    assert redact(text).masked == 0
+
+
+def test_what_surrounds_a_secret_stays() -> None:
+    assert (
+        redact(b"before\n" + _PEM + b"\nafter").content
+        == b"before\n[redacted: private key]\nafter"
+    )
+    assert redact(b"root:$6$saltsalt$hashhashhash:1:0:9:7:::").content == (
+        b"root:[redacted: password hash]:1:0:9:7:::"
+    )
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        b"eyJ-",
+        b"-----BEGIN PRIVATE KEY-----_",
+        b"password ",
+        b"://",
+        b"$1$",
+        b"a:",
+        b"bearer ",
+        b"eyJaaaaaaaaaa.",
+    ],
+)
+def test_hostile_text_costs_no_more_than_a_moment(unit: bytes) -> None:
+    text = unit * (65536 // len(unit))
+    begin = time.monotonic()
+    redact(text)
+    assert time.monotonic() - begin < 3
