@@ -1,0 +1,3 @@
+"""The benches: `build/bench NAME`."""
+
+from __future__ import annotations
