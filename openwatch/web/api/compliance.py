@@ -26,6 +26,7 @@ from openwatch.rules.types import Check, Corpus
 from openwatch.scans import store
 from openwatch.scans.store import Latest
 from openwatch.web.operations import Context, Operation
+from openwatch.web.shapes import LensQuery
 
 _WORST_FIRST = {severity: -rank for rank, severity in enumerate(Severity)}
 _UNKNOWN_CATEGORY = "uncategorized"
@@ -35,17 +36,10 @@ _MOST_FAILED = 100
 _VERSION_DIGITS = 12
 
 
-class LensQuery(msgspec.Struct, frozen=True):
-    """Under which framework: a family (`stig`) or one benchmark (`stig_rhel9`); all rules if none."""
-
-    framework: str | None = None
-
-
-class FailedQuery(msgspec.Struct, frozen=True):
+class FailedQuery(LensQuery, frozen=True):
     """How many failing rules (1 to 100), and under which framework."""
 
     limit: int = 10
-    framework: str | None = None
 
 
 class HostScanContext(msgspec.Struct, frozen=True):
@@ -176,15 +170,10 @@ def failed_rules(ctx: Context, query: FailedQuery, id: UUID) -> HostFailedRulesR
     """Return the most severe failing rules of a host."""
     host = hosts.get(ctx.services.db, id)
     corpus = ctx.services.corpus
-    failing = [
-        _failed(finding, corpus)
-        for finding in history.findings_of(
-            ctx.services.db,
-            host.key,
-            lens=query.framework or ALL.name,
-            statuses=(Status.FAIL,),
-        )
-    ]
+    found = history.findings_of(
+        ctx.services.db, host.key, lens=query.framework or ALL.name, statuses=(Status.FAIL,)
+    )
+    failing = [_failed(finding, corpus) for finding in found]
     failing.sort(key=lambda rule: rule.rule_id)
     failing.sort(key=lambda rule: rule.last_checked_at, reverse=True)
     failing.sort(key=lambda rule: _WORST_FIRST[rule.severity])

@@ -23,22 +23,16 @@ from openwatch.posture.types import Counts, HostPosture
 from openwatch.scans import store
 from openwatch.scans.store import Latest, Trigger
 from openwatch.web.operations import Context, Operation
+from openwatch.web.shapes import LensQuery
 
 _HIDDEN = frozenset({"key", "transport"})
 
 
-class HostsQuery(msgspec.Struct, frozen=True):
+class HostsQuery(LensQuery, frozen=True):
     """Which hosts, and under which framework their counts are."""
 
     environment: str | None = None
     tag: str | None = None
-    framework: str | None = None
-
-
-class FrameworkQuery(msgspec.Struct, frozen=True):
-    """Under which framework: a family (`stig`) or one benchmark (`stig_rhel9`); all rules if none."""
-
-    framework: str | None = None
 
 
 class HostCreateRequest(msgspec.Struct, frozen=True):
@@ -140,8 +134,7 @@ def list_all(ctx: Context, query: HostsQuery) -> HostListResponse:
     """Return the hosts with their counts and their latest scan."""
     db = ctx.services.db
     found = hosts.listed(db, environment=query.environment, tag=query.tag)
-    is_narrowed = query.environment is not None or query.tag is not None
-    keys = [host.key for host in found] if is_narrowed else None
+    keys = [host.key for host in found] if query.environment or query.tag else None
     latest = store.latest(db, keys)
     posture = history.as_of(db, lens=query.framework or ALL.name, hosts=keys)
     standing = {row.key: row for row in (*posture.fresh, *posture.stale)}
@@ -161,14 +154,13 @@ def create(ctx: Context, body: HostCreateRequest) -> HostResponse:
     )
 
 
-def get(ctx: Context, query: FrameworkQuery, id: UUID) -> HostDetailResponse:  # noqa: A002 - the path's name for it
+def get(ctx: Context, query: LensQuery, id: UUID) -> HostDetailResponse:  # noqa: A002 - the path's name for it
     """Return one host and where it stands."""
     db = ctx.services.db
     host = hosts.get(db, id)
     latest = store.latest(db, [host.key]).get(host.key, Latest())
     posture = history.as_of(db, lens=query.framework or ALL.name, hosts=[host.key])
-    standing = (*posture.fresh, *posture.stale)
-    counts = standing[0].counts if standing else Counts()
+    counts = next((row.counts for row in (*posture.fresh, *posture.stale)), Counts())
     return HostDetailResponse(
         host=HostResponse(**_shown(host)),
         compliance_summary=HostComplianceSummary(**_counted(counts)),
@@ -265,7 +257,7 @@ OPERATIONS: tuple[Operation, ...] = (
         permission=Permission.HOST_READ,
         handler=get,
         summary="Show a host and where it stands",
-        query=FrameworkQuery,
+        query=LensQuery,
         returns=HostDetailResponse,
         tag="hosts",
         errors=(404,),
