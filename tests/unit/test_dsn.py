@@ -12,8 +12,6 @@ from openwatch.db.dsn import Address
 
 _ENV = {"HOME": "/home/x"}
 _TEXT = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1)
-    st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), min_size=1
-)
 
 
 @pytest.mark.parametrize(
