@@ -1,0 +1,149 @@
+"""The probes themselves, asked of real files in the shells that hosts have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openwatch.checks.registry import METHODS
+from openwatch.checks.types import Facts, Observation, Verdict
+
+FACTS = Facts(family="debian", version="12")
+SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
+NOBODY = 65534
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> list[str]:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    return SHELLS[request.param]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for one in (tmp_path, *tmp_path.parents):
+        if one.stat().st_uid == os.geteuid() and one != Path("/tmp"):
+            one.chmod(one.stat().st_mode | 0o055)
+    return tmp_path
+
+
+def asked(shell: list[str], method: str, user: int | None = None, **parameters: Any) -> Verdict:
+    params = METHODS[method].parameters(**parameters)
+    answers = {}
+    for probe in METHODS[method].probes(params, FACTS):
+        done = subprocess.run(
+            [*shell, "-c", probe.script],
+            capture_output=True,
+            check=False,
+            user=user,
+            env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        )
+        answers[probe.id] = Observation(done.returncode, done.stdout, done.stderr)
+    return METHODS[method].judge(params, FACTS, answers)
+
+
+def test_files_that_are_there_and_that_are_not(shell, folder):
+    name = folder / 'it\'s a $(name) with "quotes" and ; more'
+    name.write_text("key = value\n")
+    name.chmod(0o640)
+    path = str(name)
+    assert asked(shell, "file_exists", path=path).status == "pass"
+    assert asked(shell, "file_absent", path=path).status == "fail"
+    assert asked(shell, "file_permission", path=path, mode="0644").status == "pass"
+    assert asked(shell, "file_permission", path=path, mode="0600").status == "fail"
+    assert asked(shell, "file_content_match", path=path, pattern="^key +=").status == "pass"
+    assert asked(shell, "file_content_match", path=path, pattern="^value").status == "fail"
+    assert asked(shell, "config_value", path=path, key="key", expected="value").status == "pass"
+    gone = str(folder / "gone")
+    assert asked(shell, "file_exists", path=gone).reason == "missing"
+    assert asked(shell, "file_absent", path=gone).status == "pass"
+    assert asked(shell, "file_permission", path=gone, mode="0600").reason == "missing"
+    assert asked(shell, "file_content_match", path=gone, pattern="x").reason == "missing"
+    assert asked(shell, "config_value", path=gone, key="k", expected="v").reason == "missing"
+
+
+def test_a_link_counts_as_what_it_leads_to(shell, folder):
+    (folder / "file").write_text("")
+    (folder / "file").chmod(0o600)
+    (folder / "link").symlink_to("file")
+    (folder / "dangling").symlink_to("nothing")
+    assert (
+        asked(shell, "file_permission", path=str(folder / "link"), mode="0600").status == "pass"
+    )
+    assert asked(shell, "file_absent", path=str(folder / "dangling")).status == "pass"
+
+
+def test_drop_ins_are_read_in_order_and_their_absence_is_no_error(shell, folder):
+    base, dropins = folder / "x.conf", folder / "x.conf.d"
+    base.write_text("k = 1\n")
+    wanted: dict[str, Any] = {"path": str(base), "dropin_dir": str(dropins), "key": "k"}
+    assert asked(shell, "config_value", expected="1", **wanted).status == "pass"
+    dropins.mkdir()
+    assert asked(shell, "config_value", expected="1", **wanted).status == "pass"
+    (dropins / "10-a.conf").write_text("k = 2")  # without a line end
+    (dropins / "20-b.conf").write_bytes(b"\xff\x00\nk = 3\n")
+    (dropins / "30-c.conf").write_text("")
+    (dropins / "40-d.not").write_text("k = 4\n")
+    assert asked(shell, "config_value", expected="3", **wanted).status == "pass"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody who may not read")
+def test_what_may_not_be_read_is_an_error_and_neither_pass_nor_fail(shell, folder):
+    secret, closed = folder / "secret", folder / "closed"
+    secret.write_text("k = 1\n")
+    secret.chmod(0o600)
+    closed.mkdir()
+    (closed / "x.conf").write_text("k = 2\n")
+    closed.chmod(0o700)
+    inside, path = str(closed / "x.conf"), str(secret)
+
+    def reason(method: str, **parameters: Any) -> str:
+        verdict = asked(shell, method, NOBODY, **parameters)
+        assert verdict.status == "error", verdict
+        return str(verdict.reason)
+
+    assert reason("config_value", path=path, key="k", expected="1") == "unreadable"
+    assert reason("config_value", path=inside, key="k", expected="1") == "unreadable"
+    assert reason("file_content_match", path=path, pattern="x") == "unreadable"
+    assert reason("file_absent", path=inside) == "denied"
+    assert reason("file_exists", path=inside) == "denied"
+    assert reason("file_permission", path=inside, owner="root") == "denied"
+    open_base = folder / "base"
+    open_base.write_text("k = 1\n")
+    assert (
+        reason(
+            "config_value", path=str(open_base), dropin_dir=str(closed), key="k", expected="1"
+        )
+        == "unreadable"
+    )
+    assert reason("command", run=f"cat {path} | grep -q k") == "denied"
+
+
+def test_a_script_of_a_rule_is_judged_by_what_it_did(shell):
+    assert asked(shell, "command", run="exit 0").status == "pass"
+    assert asked(shell, "command", run="exit 1").status == "fail"
+    assert asked(shell, "command", run="no-such-tool").reason == "tool_missing"
+    assert asked(shell, "command", run="! no-such-tool | grep -q x").reason == "tool_missing"
+    assert asked(shell, "command", run="if then").reason == "corrupt_rule"
+    assert asked(shell, "command", run="/etc/passwd").reason == "not_executable"
+
+
+def test_this_machines_own_parameters_and_packages_are_found(shell):
+    with Path("/proc/sys/kernel/ostype").open() as file:
+        kernel = file.read().strip()
+    if not shutil.which("sysctl", path="/usr/sbin:/usr/bin:/sbin:/bin"):
+        pytest.skip("sysctl is not installed")
+    for key in ("kernel.ostype", "kernel/ostype"):
+        assert asked(shell, "sysctl_value", key=key, expected=kernel).status == "pass"
+    if shutil.which("dpkg-query"):
+        assert asked(shell, "package_state", name="dpkg").status == "pass"
+        assert asked(shell, "package_state", name="no-such-package").reason == "missing"
+    if shutil.which("findmnt"):
+        got = asked(shell, "mount_option", mount_point="/proc", options=("rw",))
+        assert got.status == "pass"
