@@ -15,8 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "build"))
 
-from benches.figures import Figure, report  # noqa: E402
 from demo import Demo  # noqa: E402
+
+from benches.figures import Figure, report  # noqa: E402
 
 PROGRAM = str(ROOT / ".venv" / "bin" / "openwatch")
 RUNS = 25

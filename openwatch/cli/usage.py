@@ -70,7 +70,7 @@ Scanning now:
   --known-hosts FILE      Look for the host's key here, in place of ~/.ssh/known_hosts and
                           /etc/ssh/ssh_known_hosts.
   --accept-key FINGERPRINT  Accept the host's key if it has this fingerprint (SHA256:...).
-  -f NAME --framework NAME  Only the rules of a framework: stig, or stig_debian12.
+  -f NAME --framework NAME  Only the rules of a framework: stig, or cis_debian12.
   -s LEVEL --severity LEVEL  Only rules at least this severe: low, medium, high, critical.
   --rule ID               Only this rule; may be given again.
   -r DIR --rules DIR      Load rules from here too; may be given again.

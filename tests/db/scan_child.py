@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 from openwatch.config import Config
@@ -48,4 +47,4 @@ def main() -> None:
     worker.run()
 
 
-sys.exit(main())
+main()

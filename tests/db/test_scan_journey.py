@@ -79,8 +79,11 @@ def test_a_scan_ends_in_findings_scores_and_evidence(database, make_scanner, mac
     )
     assert all(f.reason != Reason.PLATFORM for f in findings)
     assert all(f.confirmed_at == host.last_scan_at for f in findings)
+    assert scan.corpus is not None
     assert blobs.load(database, scan.corpus) == corpus.document
-    assert queue.find(database, claim.id).status == "completed"
+    job = queue.find(database, claim.id)
+    assert job is not None
+    assert job.status == "completed"
     assert chain.verify(database, host.key).problems == ()
 
 

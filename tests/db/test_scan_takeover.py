@@ -89,7 +89,13 @@ def test_a_worker_killed_in_mid_scan_is_followed_by_another(database, start):
     )
     first = start()
     scan = store.request(database, host.id, trigger=store.Trigger.ON_DEMAND)
-    until(lambda: (queue.find(database, scan.id).progress or {}).get("done", 0) > 0)
+
+    def job():
+        found = queue.find(database, scan.id)
+        assert found is not None
+        return found
+
+    until(lambda: (job().progress or {}).get("done", 0) > 0)
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert database.value(HALF) == 0
@@ -100,6 +106,5 @@ def test_a_worker_killed_in_mid_scan_is_followed_by_another(database, start):
     (row,) = history.as_of(database).fresh
     assert row.counts.passed + row.counts.failed > 50
     assert chain.verify(database, row.key).links == 1
-    job = queue.find(database, scan.id)
-    assert job.status == "completed"
-    assert job.attempt == 2
+    assert job().status == "completed"
+    assert job().attempt == 2
