@@ -17,6 +17,7 @@ from openwatch.fleet import hosts
 from openwatch.fleet.hosts import NewHost
 from openwatch.fleet.types import Transport
 from openwatch.jobs import queue
+from openwatch.jobs.types import Job
 from openwatch.posture import history
 from openwatch.scans import store
 
@@ -90,7 +91,7 @@ def test_a_worker_killed_in_mid_scan_is_followed_by_another(database, start):
     first = start()
     scan = store.request(database, host.id, trigger=store.Trigger.ON_DEMAND)
 
-    def job():
+    def job() -> Job:
         found = queue.find(database, scan.id)
         assert found is not None
         return found
