@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import secrets
 from typing import NoReturn
 
 from openwatch import clock
-from openwatch.errors import ConnectionLost, LoginRefused, PrivilegeRefused, ScanTimeout
+from openwatch.errors import (
+    ConnectionLost,
+    HostError,
+    LoginRefused,
+    PrivilegeRefused,
+    ScanTimeout,
+)
 from openwatch.scans import wire
 from openwatch.ssh.types import Channel, Privilege, Session
 
@@ -109,7 +117,23 @@ class _Start:
             password, self._password = self._password, None
             self._channel.send(password.encode() + b"\n")
         elif asked > 1:
+            self._hang_up()
             self._refused("it did not accept the stored password")
+
+    def _hang_up(self) -> None:
+        """Kill the sudo that asks again.
+
+        The end of its input would be one more refused attempt for the host's lock-out counter.
+        sudo keeps the login user as its real user while it asks, so that user may kill it.
+        """
+        told = re.findall(
+            re.escape(self._ready.strip()) + rb" pid (\d+)", self._channel.errors()
+        )
+        if told:
+            with contextlib.suppress(HostError, TimeoutError):
+                killer = self._session.open(f"kill -9 {int(told[-1])}")
+                killer.exit_status(5.0)
+                killer.close()
 
     def _ended(self) -> NoReturn:
         """Say why the shell ended before it answered."""
@@ -130,6 +154,8 @@ class _Start:
         )
 
     def _silent(self) -> NoReturn:
+        if self._prompt:
+            self._hang_up()
         if self._prompt and self._password is not None:
             self._refused("it never showed the prompt it was told to; no password was sent")
         raise ScanTimeout(

@@ -38,6 +38,8 @@ _BOOT = (
     'eval "$(cat)"'
 )
 
+_ASK = 'echo "$3 pid $$" >&2; exec env LC_ALL=C sudo -S -k -p "$1" sh -c "$2"'
+
 # Names that a login environment may export are unset first: a variable that was exported stays so.
 _HEAD = """\
 unset ENV BASH_ENV CDPATH GZIP GREP_OPTIONS ow_n ow_s ow_r ow_u ow_x ow_E ow_P ow_H ow_l ow_t
@@ -166,14 +168,14 @@ def new_nonce() -> bytes:
 def boot_command(privilege: Privilege, ready: str = READY, prompt: str = "") -> str:
     """Return the command for the login shell, which prints `ready` when it may be talked to.
 
-    `prompt` is what sudo -S shall ask with.
+    sudo -S asks with `prompt`; before that `ready`, `pid` and its process id come on stderr.
     """
-    shell = f"sh -c '{_BOOT.replace('@READY@', ready)}'"
+    boot = _BOOT.replace("@READY@", ready)
     if privilege is Privilege.SUDO:
-        return f"env LC_ALL=C sudo -n {shell}"
+        return f"env LC_ALL=C sudo -n sh -c '{boot}'"
     if privilege is Privilege.SUDO_PASSWORD:
-        return f"env LC_ALL=C sudo -S -k -p {prompt} {shell}"
-    return shell
+        return f"sh -c '{_ASK}' sh {prompt} '{boot}' {ready}"
+    return f"sh -c '{boot}'"
 
 
 def detection_line(line: str, nonce: bytes) -> bytes:
