@@ -252,9 +252,7 @@ def _host_posture(row: Sequence[Any], at: dt.datetime, max_age: dt.timedelta) ->
     )
 
 
-def unplanned(
-    db: Database, host: int, planned: Collection[str]
-) -> tuple[tuple[str, str], ...]:
+def unplanned(db: Database, host: int, planned: Collection[str]) -> tuple[tuple[str, str], ...]:
     """Return the (rule, variant) pairs of a host's open findings whose rule is not planned."""
     rows = db.tuples(_QUERIES["unplanned"], host=host, planned=list(planned))
     return tuple((rule, variant) for rule, variant in rows)

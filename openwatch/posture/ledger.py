@@ -87,13 +87,16 @@ class Ledger:
         keeps its finding and its age. Whoever asks a rule judges all its variants. `retired` are
         pairs that no lane of the host's plan contains any longer; a pair that comes back later is
         first seen again. `lenses` are all that apply to the host, whatever this scan asked, and
-        `evidence` is the scan's manifest. Nothing is written for a verdict that holds already.
+        `evidence` is the hash of the blob that says what the verdicts rest on. Nothing is written
+        for a verdict that holds already.
 
         The scan's row gets recorded_at, asked and its counts; the rest of it is its owner's.
         Raise NotFound for an unknown host, Conflict for a scan that is recorded already.
         """
         if not hasattr(self._open, "instants"):
-            raise RuntimeError("record() belongs inside recording(), which retries and commits it")
+            raise RuntimeError(
+                "record() belongs inside recording(), which retries and commits it"
+            )
         _require_distinct(verdicts, retired)
         self._lock(scan.host)
         rows = self._rows(verdicts)

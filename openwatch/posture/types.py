@@ -139,7 +139,7 @@ class Finding(msgspec.Struct, frozen=True):
     """A verdict that held at an instant: from `since`, to `until` (None: it still does).
 
     `confirmed_at` is when a scan last asked, at or before the instant; `scan` opened the period,
-    and `evidence` is that scan's manifest.
+    and `evidence` is the hash of the blob that says what its verdicts rest on.
     """
 
     rule: str

@@ -81,10 +81,6 @@ class Scanner:
         self._ledger = Ledger(db)
         self._capabilities = capabilities.needed(corpus)
         self._views: dict[tuple[str, int], tuple[tuple[Lens, ...], References]] = {}
-        self._corpus_stored: tuple[int, int] = (
-            0,
-            0,
-        )  # the year and month it was last stored in
 
     def scan(self, claim: Claim) -> None:
         """Scan the host of a claimed job and record what was found.
@@ -267,14 +263,14 @@ class Scanner:
     ) -> dict[str, bytes]:
         """Store what the scan rests on and return the hashes."""
         db = self._db
-        self._store_corpus()
         document = documents.encoded(documents.scan_record(answer.plan, recorded, references))
         facts = msgspec.json.encode(answer.facts, order="deterministic")
         observations = answer.collected.observations
         there = {probe: o for probe, o in observations.items() if o.absent is None}
-        contents = [document, facts, *(documents.answered(o) for o in there.values())]
-        hashes = blobs.store(db, contents)
-        by_probe = dict(zip(there, hashes[2:], strict=True))
+        # The corpus with them: without it the scan's corpus hash would point at nothing.
+        contents = [document, facts, self._corpus.document]
+        hashes = blobs.store(db, [*contents, *(documents.answered(o) for o in there.values())])
+        by_probe = dict(zip(there, hashes[len(contents) :], strict=True))
         entries = [
             Entry(probe, by_probe.get(probe), o.exit if o.absent is None else o.absent)
             for probe, o in observations.items()
@@ -288,13 +284,6 @@ class Scanner:
                 db, entries, None if previous is None else bytes(previous)
             ),
         }
-
-    def _store_corpus(self) -> None:
-        """Keep the corpus with the evidence; once a month marks it as still in use."""
-        today = clock.now()
-        if self._corpus_stored != (today.year, today.month):
-            blobs.store(self._db, [self._corpus.document])
-            self._corpus_stored = (today.year, today.month)
 
     def _view(self, facts: Facts) -> tuple[tuple[Lens, ...], References]:
         """Return the lenses of a platform and the controls that each rule serves there."""
