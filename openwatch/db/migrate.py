@@ -7,17 +7,21 @@ holds a migration this program does not know.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import time
+from collections.abc import Iterator
 from importlib import resources
 
 import msgspec
 
-from openwatch import errors
+from openwatch import clock, errors
 from openwatch.db.postgres import Database
 from openwatch.db.queries import load
 
 _QUERIES = load("openwatch.db", "migrate.sql")
-_OLDEST_SERVER = 150000
+_PATIENCE = 600.0
+_PAUSE = 0.2  # seconds between two looks at the lock
 _FIX = "run: openwatch migrate"
 
 
@@ -61,9 +65,8 @@ def migrations() -> tuple[Migration, ...]:
 
 
 def status(db: Database) -> State:
-    """Compare the database with this program. Raise UnsupportedServer before all else."""
+    """Compare the database with this program. An unsupported server does not get this far."""
     with db.scope():
-        _require_server(db)
         return _status(db)
 
 
@@ -87,50 +90,59 @@ def require_current(db: Database) -> None:
         )
 
 
-def apply(db: Database) -> tuple[str, ...]:
-    """Apply what is missing and return its names. Raise SchemaMismatch for an unknown schema."""
-    with db.scope():
-        _require_server(db)
-        db.run(_QUERIES["lock"])
-        try:
-            state = _status(db)
-            if state.unknown or state.changed:
-                require_current(db)
-            done = []
-            for migration in migrations():
-                if migration.name in state.pending:
-                    _apply_one(db, migration)
-                    done.append(migration.name)
-            if not state.pending:
-                _months(db)
-            return tuple(done)
-        finally:
+def apply(db: Database, *, patience: float = _PATIENCE) -> tuple[str, ...]:
+    """Apply what is missing and return its names, waiting `patience` seconds for another migrator.
+
+    Raise SchemaMismatch for an unknown schema, and what a migration raised with the file's name.
+    """
+    with db.scope(), _alone(db, patience):
+        state = _status(db)
+        if state.unknown or state.changed:
+            require_current(db)
+        for migration in migrations():
+            if migration.name in state.pending:
+                _apply_one(db, migration)
+        db.run(_QUERIES["months"])
+        return state.pending
+
+
+@contextlib.contextmanager
+def _alone(db: Database, patience: float) -> Iterator[None]:
+    """Hold the migrators' lock. It is asked for, not waited for: no statement's limit ends that."""
+    deadline = clock.monotonic() + patience
+    while not db.value(_QUERIES["lock"]):
+        if clock.monotonic() >= deadline:
+            raise errors.QueryTimeout(
+                f"another migration has been running for {patience:.0f} s; wait for it to end,"
+                " then run: openwatch migrate --status"
+            )
+        time.sleep(_PAUSE)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(errors.StorageError):  # the session's end frees it too
             db.run(_QUERIES["unlock"])
 
 
 def _apply_one(db: Database, migration: Migration) -> None:
-    with db.atomic():
-        db.run("SET LOCAL lock_timeout = '30s'")
-        db.run("SET LOCAL statement_timeout = '10min'")
-        db.run(migration.sql)
-        db.run(
-            _QUERIES["record"],
-            number=migration.number,
-            name=migration.name,
-            checksum=migration.checksum,
-        )
-
-
-def _months(db: Database) -> None:
-    db.run(_QUERIES["months"])
-
-
-def _require_server(db: Database) -> None:
-    version = int(db.connection().server_version)
-    if version < _OLDEST_SERVER:
-        raise errors.UnsupportedServer(
-            f"PostgreSQL {version // 10000} is too old: 15 or newer is needed; nothing was changed"
-        )
+    try:
+        with db.atomic():
+            db.run("SET LOCAL lock_timeout = '30s'")
+            db.run("SET LOCAL statement_timeout = '10min'")
+            db.run(migration.sql)
+            db.run(
+                _QUERIES["record"],
+                number=migration.number,
+                name=migration.name,
+                checksum=migration.checksum,
+            )
+    except errors.StorageError as error:
+        raise type(error)(
+            f"migration {migration.name} failed and nothing of it was kept: {error.message}",
+            sqlstate=error.sqlstate,
+            constraint=error.constraint,
+            table=error.table,
+        ) from None
 
 
 def _status(db: Database) -> State:

@@ -1,5 +1,5 @@
 -- lock: let one migrator run at a time; the number spells "openwatch" in no language
-SELECT pg_advisory_lock(7016996765293437)
+SELECT pg_try_advisory_lock(7016996765293437)
 
 -- unlock: let the next one in
 SELECT pg_advisory_unlock(7016996765293437)
