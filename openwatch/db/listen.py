@@ -78,7 +78,7 @@ class Listener:
             for channel in self._channels:
                 name = channel.replace('"', '""')
                 self._connection.execute_simple(f'LISTEN "{name}"')
-        except errors.StorageError as error:
+        except errors.OpenWatchError as error:  # a key file that went missing may come back too
             self._lose(error)
             return
         self.opened += 1
@@ -99,7 +99,7 @@ class Listener:
         connection.notifications.clear()
         return found
 
-    def _lose(self, error: errors.StorageError) -> None:
+    def _lose(self, error: errors.OpenWatchError) -> None:
         self._drop()
         self._next_try = clock.monotonic() + self._pause
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)

@@ -79,7 +79,7 @@ class Worker:
         self._longest = longest
         self._drain = drain
         self._poll = poll
-        self._stopping = threading.Event()
+        self._is_stopping = False  # a flag: an event's lock could be held when the signal comes
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._running: dict[UUID, _Held] = {}
@@ -93,7 +93,7 @@ class Worker:
 
     def stop(self) -> None:
         """Ask `run` to return; may be called by a signal handler or another thread."""
-        self._stopping.set()
+        self._is_stopping = True
         self._listener.wake()
 
     def run(self) -> None:
@@ -103,7 +103,7 @@ class Worker:
         keeper = threading.Thread(target=self._keep_leases, name="leases", daemon=True)
         keeper.start()
         pause = 0.0
-        while not self._stopping.is_set():
+        while not self._is_stopping:
             try:
                 self._step()
                 if pause:
@@ -117,7 +117,7 @@ class Worker:
                         "worker.paused", "the queue cannot be read, trying again", error
                     )
                 pause = min(_LONGEST_PAUSE, pause * 2 or self._poll)
-                self._stopping.wait(pause)
+                self._listener.wait(pause)
         self._finish_up()
         self._closed.set()
         keeper.join(self._drain)
