@@ -174,14 +174,14 @@ def test_a_probe_that_kills_the_whole_group_is_marked_after_two_resumes(
 def test_a_probe_that_stops_the_whole_group_is_found_and_its_shell_killed(
     local: LocalSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(collect, "_GRACE", 0.5)
+    monkeypatch.setattr(collect, "_GRACE", 1.5)
     stopper = Probe(f"echo $$ >>{tmp_path}/pids; kill -STOP 0", isolated=True, seconds=1.0)
     last = Probe("echo last", isolated=True, seconds=1.5)
     talk = Conversation(local, Privilege.ROOT)
     got = talk.ask([Probe("echo first", seconds=1.0), stopper, last])
     assert got.observations[stopper.id].absent is Absence.TIMEOUT
     assert got.observations[last.id].stdout == b"last\n"
-    assert got.wire.resumes == 2
+    assert got.wire.resumes in {2, 3}, "a busy machine may be cut once more before it has begun"
     for pid in (tmp_path / "pids").read_text().split():
         for _ in range(40):
             stat = Path(f"/proc/{pid}/stat")
