@@ -272,13 +272,7 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
         tls.say_goodbye(self.socket)
 
     def _discard(self) -> None:
-        try:
-            data = self.socket.recv(65536)
-        except tls.WAIT:
-            return
-        except (OSError, ValueError):
-            data = b""
-        if not data:
+        if not tls.discard(self.socket):
             self.handle_close()
 
     def stop(self) -> None:

@@ -101,12 +101,27 @@ def refuse(client: socket.socket) -> bool:
 
 
 def say_goodbye(client: socket.socket) -> None:
-    """Tell the client that nothing follows; what it still sends can be read, and is not TLS."""
+    """Tell the client that nothing follows; what it still sends is read by `discard`."""
+    if isinstance(client, ssl.SSLSocket):
+        # It fails where the client is still sending; our own farewell has gone out by then.
+        with contextlib.suppress(*WAIT, OSError, ValueError):
+            client.unwrap()
     with contextlib.suppress(OSError, ValueError):
-        if isinstance(client, ssl.SSLSocket):
-            with contextlib.suppress(*WAIT):
-                client.unwrap()
         client.shutdown(socket.SHUT_WR)
+
+
+def discard(client: socket.socket) -> bool:
+    """Throw away what a client sent after the farewell; False at its end.
+
+    Read below TLS: after a farewell OpenSSL takes further data for an error, and closing on that
+    would reset the connection under a client that has not read our answer yet.
+    """
+    try:
+        return bool(socket.socket.recv(client, 65536))
+    except WAIT:
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def _context(cert: Path, key: Path) -> ssl.SSLContext:
