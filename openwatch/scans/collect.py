@@ -12,7 +12,7 @@ from openwatch.checks.types import Absence, Observation, Probe
 from openwatch.errors import ConnectionLost, ScanTimeout
 from openwatch.scans import wire
 from openwatch.scans.boot import boot
-from openwatch.scans.frames import Broken, Flood, Frame, Hello, Reader
+from openwatch.scans.frames import Broken, Flood, Frame, Hello, Reader, count
 from openwatch.ssh.types import Channel, Privilege, Session
 
 _RESUMES = 3
@@ -65,7 +65,10 @@ class Conversation:
         budget: float = 600.0,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """`budget` is in seconds, from `start`; progress gets (answered, asked)."""
+        """`budget` is in seconds, from `start`.
+
+        progress gets (answered, asked) at least about each second, moved or not.
+        """
         self._session = session
         self._privilege = privilege
         self._sudo_password = sudo_password
@@ -73,10 +76,7 @@ class Conversation:
         self._progress = progress
         self._channel: Channel | None = None
         self._began = clock.monotonic()
-        self._reported = 0
-        self._sent = 0
-        self._received = 0
-        self._resumes = 0
+        self._reported = self._sent = self._received = self._resumes = 0
         self._cpu = 0.0
         self._shell = ""
         self._compressed = False
@@ -129,7 +129,7 @@ class Conversation:
         Raise ScanTimeout where the budget ended without any answer, ConnectionLost where the
         connection itself is gone or nothing could be had of the shell.
         """
-        waiting = wire.in_order(probes)
+        waiting, self._reported = wire.in_order(probes), 0
         total = len(waiting)
         seen: dict[str, Observation] = {}
         answered, compress, cut = 0, True, _Cut.WHOLE
@@ -211,9 +211,9 @@ class Conversation:
                 data = channel.receive(_READ, min(1.0, left))
             except TimeoutError:
                 latest = channel.errors()
+                self._report(done + max(len(reader.frames), count(latest)), total)
                 if latest != signs:
                     alive, signs = now, latest
-                    self._report(done + max(len(reader.frames), _count(signs)), total)
                 elif now - alive > slowest + _GRACE:
                     return _Cut.STALL
                 continue
@@ -231,8 +231,8 @@ class Conversation:
         return _Cut.WHOLE
 
     def _report(self, done: int, total: int) -> None:
-        if self._progress is not None and min(done, total) > self._reported:
-            self._reported = min(done, total)
+        self._reported = max(self._reported, min(done, total))
+        if self._progress is not None:
             self._progress(self._reported, total)
 
     def _keep(
@@ -297,10 +297,3 @@ class Conversation:
             milliseconds=round((clock.monotonic() - self._began) * 1000),
             shell=self._shell,
         )
-
-
-def _count(signs: bytes) -> int:
-    """Return how many probes the last sign of life says are behind us."""
-    last = signs.rstrip().rsplit(b"\n", 1)[-1]
-    number = last.removeprefix(b"ow ")
-    return int(number) + 1 if number.isdigit() else 0

@@ -237,3 +237,10 @@ def _seconds(word: bytes) -> float:
         return int(minutes) * 60 + float(rest.rstrip(b"s"))
     except ValueError:
         return 0.0
+
+
+def count(signs: bytes) -> int:
+    """Return how many probes the last sign of life says are behind us."""
+    last = signs.rstrip().rsplit(b"\n", 1)[-1]
+    number = last.removeprefix(b"ow ")
+    return int(number) + 1 if number.isdigit() else 0
