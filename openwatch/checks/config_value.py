@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
+from collections.abc import Iterable
 
 import msgspec
 
-from openwatch.checks import files
-from openwatch.checks.answers import answer, cut, failed, passed, shortened
-from openwatch.checks.config_lines import Entry, entries, in_file, in_files
+from openwatch.checks import files, precedence
+from openwatch.checks.answers import answer, cut, error, failed, passed, shortened
+from openwatch.checks.config_lines import Entry, Line, entries, in_file, in_files
 from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, Verdict
 from openwatch.checks.values import (
     Comparator,
@@ -23,7 +25,8 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which key of which file, and its value.
 
     `delimiter` is what stands between key and value (a space means any white space), `section`
-    the INI section, `dropin_dir` a directory whose *.conf files are read after the file.
+    the INI section, `dropin_dir` a directory whose *.conf files override the file's keys, unless
+    the program that reads it is known to do otherwise (`precedence`).
     With `scan_pattern` the path is a directory and the pattern (or suffix) names its files.
     An empty `expected` wants the bare key.
     """
@@ -66,10 +69,7 @@ def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG0
     """Ask for the files whole: other rules ask for the same ones."""
     if params.scan_pattern is not None:
         return (files.reading_all(params.path.rstrip("/"), params.glob),)
-    if params.dropin_dir is not None:
-        dropins = files.reading_all(params.dropin_dir.rstrip("/"))
-        return (files.reading(params.path), dropins)
-    return (files.reading(params.path),)
+    return precedence.sources(params.path, params.dropin_dir)
 
 
 class _Found(msgspec.Struct):
@@ -78,7 +78,7 @@ class _Found(msgspec.Struct):
 
 
 def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdict:
-    """Compare the last value set: a later file wins over an earlier, a later line too.
+    """Compare the last value set: a stronger file wins over a weaker, a later line too.
 
     A drop-in that sets the key decides, whatever is wrong with the file before it.
     """
@@ -111,15 +111,27 @@ def _search(params: Parameters, probe: Probe, observations: Observations) -> _Fo
         return _Found(there=False, entry=None)
     if observation.truncated:
         return cut(f"the last `{params.key}`")
-    lines = (
-        in_files(observation.stdout) if several else in_file(params.path, observation.stdout)
-    )
+    lines: Iterable[Line]
+    if not several:
+        lines = in_file(params.path, observation.stdout)
+    else:
+        lines = list(in_files(observation.stdout))
+        strange = [line.path for line in lines if line.path and not _is_of(line.path, params)]
+        if strange:
+            what = f"{shortened(strange[0])} is not the name of a file that was asked for"
+            return error(Reason.UNPARSABLE, what)
+        lines = precedence.layered(lines) if probe.script.startswith("(") else lines
     found = [
         entry
         for entry in entries(lines, params.key, params.delimiter)
         if params.section is None or entry.section == params.section
     ]
     return _Found(there=True, entry=found[-1] if found else None)
+
+
+def _is_of(path: str, params: Parameters) -> bool:
+    """Tell whether a path can be a file that was asked for: a name with a colon is cut off."""
+    return fnmatch.fnmatchcase(path.rpartition("/")[2], params.glob)
 
 
 def _compared(params: Parameters, entry: Entry) -> Verdict:

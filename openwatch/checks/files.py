@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import re
 import shlex
+from collections.abc import Iterable
 
 import msgspec
 
@@ -12,6 +14,7 @@ from openwatch.checks.answers import hindered as is_hindered
 from openwatch.checks.types import Observation, Probe, Reason, Verdict
 
 _FILE_LIMIT = 1 << 18
+_NO_MATCH = re.compile(rb"/\*[^/]*: No such file or directory")
 
 
 class State(enum.Enum):
@@ -57,6 +60,24 @@ def reading_all(directory: str, pattern: str = "*.conf") -> Probe:
     return Probe(script, limit=_FILE_LIMIT)
 
 
+def reading_layers(directories: Iterable[str]) -> Probe:
+    """Ask for the *.conf files of several directories as `reading_all` does for one.
+
+    The path of every file and a colon come first: an empty file has no line of its own, but it
+    hides the files of its name in other directories. A lone colon ends these.
+    """
+    quoted = [shlex.quote(directory) for directory in directories]
+    patterns = " ".join(f"{directory}/*.conf" for directory in quoted)
+    script = (
+        f"(for d in {' '.join(quoted)}; do "
+        '[ ! -d "$d" ] || { [ -r "$d" ] && [ -x "$d" ]; } || '
+        'echo "$d: Permission denied" >&2; done; '
+        f'for f in {patterns}; do [ -e "$f" ] && echo "$f:"; done; echo :; '
+        f"grep -aH '' -- {patterns})"
+    )
+    return Probe(script, limit=_FILE_LIMIT)
+
+
 def state_of(observation: Observation, probe: Probe) -> State | Verdict:
     """Tell whether the file of a `reading` or `describing` is there; a Verdict is the error."""
     broken = unanswered(observation, probe)
@@ -82,9 +103,10 @@ def state_of_all(  # noqa: PLR0911 - one line of the verdict table each
     broken = unanswered(observation, probe)
     if broken is not None:
         return broken
-    if observation.exit == 0 and not observation.stderr.strip():
-        return State.THERE
-    if observation.exit == 1 and not observation.stderr.strip():
+    if observation.exit in {0, 2} and not _complaints(observation):
+        there = any(row not in {b"", b":"} for row in observation.stdout.split(b"\n"))
+        return State.THERE if there else State.GONE
+    if observation.exit == 1 and not _complaints(observation):
         return State.GONE  # files there are, but without a line
     if observation.exit in {1, 2} and says_gone(observation) and not observation.stdout:
         return State.GONE  # the pattern matched no file
@@ -94,6 +116,12 @@ def state_of_all(  # noqa: PLR0911 - one line of the verdict table each
     if observation.exit in {0, 1, 2} and observation.stderr.strip():
         return error(Reason.UNREADABLE, said(observation))
     return unexpected(observation)
+
+
+def _complaints(observation: Observation) -> list[bytes]:
+    """Return what standard error says beside that a pattern matched no file."""
+    lines = [line for line in observation.stderr.split(b"\n") if line.strip()]
+    return [line for line in lines if not _NO_MATCH.search(line)]
 
 
 def described(stdout: bytes) -> Described | None:

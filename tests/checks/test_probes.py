@@ -147,3 +147,18 @@ def test_this_machines_own_parameters_and_packages_are_found(shell):
     if shutil.which("findmnt"):
         got = asked(shell, "mount_option", mount_point="/proc", options=("rw",))
         assert got.status == "pass"
+
+
+def test_the_drop_ins_of_systemd_are_read_from_all_its_directories(shell, folder, monkeypatch):
+    layers = [str(folder / name) for name in ("etc", "run", "usr")]
+    monkeypatch.setattr("openwatch.checks.precedence._LAYERS", layers)
+    wanted: dict[str, Any] = {"path": "/etc/systemd/no-such.conf", "key": "k", "section": "S"}
+    assert asked(shell, "config_value", expected="1", **wanted).reason == "missing"
+    for layer, name, value in (("usr", "20-b", 1), ("etc", "10-a", 2), ("usr", "10-a", 3)):
+        file = folder / layer / "no-such.conf.d" / f"{name}.conf"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"[S]\nk={value}\n")
+    assert asked(shell, "config_value", expected="1", **wanted).status == "pass"
+    (folder / "run" / "no-such.conf.d").mkdir(parents=True)
+    (folder / "run" / "no-such.conf.d" / "20-b.conf").symlink_to("/dev/null")
+    assert asked(shell, "config_value", expected="2", **wanted).status == "pass"

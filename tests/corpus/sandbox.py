@@ -18,7 +18,9 @@ from typing import Any
 
 from openwatch.checks.types import Facts, Observation, Probe
 
-_MOVED = re.compile(r"(?<![\w/.}*])/(etc|proc|sys|var|boot|usr|run|home|sbin|root)(?=[/\w]*)\b")
+_MOVED = re.compile(
+    r"(?<![\w/.}*])/(etc|proc|sys|var|boot|usr|lib|run|home|sbin|root)(?=[/\w]*)\b"
+)
 _COLLECTORS = (
     *("apt-config", "dpkg-query", "findmnt", "getenforce", "modprobe", "rpm", "sshd", "stat"),
     *("sysctl", "systemctl"),
