@@ -11,6 +11,9 @@ import msgspec
 # would not take `60 # days` for 60, so neither is it taken here.
 _WHOLE_LINE = re.compile(r"/systemd/|^/etc/login\.defs$|^/etc/audit/auditd\.conf$")
 
+# There a key and its value may have white space alone between them.
+_LOOSE = re.compile(r"^/etc/security/(?:faillock|pwhistory|pwquality)\.conf")
+
 
 class Line(msgspec.Struct, frozen=True):
     """One line of a file, counted from 1."""
@@ -69,6 +72,8 @@ def entries(lines: Iterable[Line], key: str, delimiter: str) -> Iterator[Entry]:
             continue
         rest = text[len(key) :]
         value = _value(rest, delimiter, spaced=spaced)
+        if value is None and _LOOSE.search(path):
+            value = _value(rest, " ", spaced=True)
         if value is None:
             bare = not rest.strip() or rest.lstrip()[0] in "#;"
             if not bare or (rest and not rest[0].isspace()):

@@ -36,6 +36,7 @@ _LOADED = Probe("cat -- /proc/modules", limit=1 << 18)
 _CONFIGURED = Probe(
     "modprobe --showconfig | grep -E '^(install|blacklist)[[:space:]]'", limit=1 << 18
 )
+_BUILT_IN = Probe('cat -- "/lib/modules/$(uname -r)/modules.builtin"', limit=1 << 18)
 _DEAD_ENDS = {"true", "false"}
 
 
@@ -56,12 +57,12 @@ def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG0
     if params.state == "blacklisted":
         return (_LOADED, _CONFIGURED)
     name = shlex.quote(params.name)
-    return (_LOADED, Probe(f"modprobe -n --show-depends -- {name}"))
+    return (_LOADED, Probe(f"modprobe -n --show-depends -- {name}"), _BUILT_IN)
 
 
 def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdict:
     """Fail where it is loaded; else judge what a request to load it would do."""
-    _, probe = probes(params, facts)
+    _, probe, *_ = probes(params, facts)
     expected = "not loaded, " + params.state
     loaded = _loaded(params, observations)
     if isinstance(loaded, Verdict):
@@ -74,7 +75,12 @@ def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdi
         return broken
     if params.state == "blacklisted":
         return _blacklisted(params, expected, observations)
-    return _disabled(params, expected, observation)
+    verdict = _disabled(params, expected, observation)
+    return (
+        _beside_the_kernel(params, verdict, observations)
+        if verdict.reason is Reason.MEETS
+        else verdict
+    )
 
 
 def _loaded(params: Parameters, observations: Observations) -> bool | Verdict:
@@ -90,22 +96,57 @@ def _loaded(params: Parameters, observations: Observations) -> bool | Verdict:
 
 
 def _disabled(params: Parameters, expected: str, observation: Observation) -> Verdict:
-    """Judge the last line: the ones before are for modules that this one needs."""
+    """Judge the line of this module, else the last one.
+
+    The others are for modules that are loaded before it, and by a `softdep` also after it.
+    """
     lines = [line.split() for line in observation.text.split("\n") if line.strip()]
     if observation.exit == 0 and lines:
-        word, *rest = lines[-1]
+        own = [line for line in lines if line[0] == "insmod" and _inserts(line, params.name)]
+        word, *rest = line = (own or lines)[-1]
         if word == "builtin":
             detail = f"{params.name} is built into the kernel and cannot be disabled"
             return failed(Reason.PRESENT, expected, "built in", detail)
         if word == "install" and rest and _is_dead_end(rest):
             return passed(expected, "install " + rest[0])
         if word in {"install", "insmod"}:
-            detail = f"{params.name} can be loaded: {shortened(' '.join(lines[-1]))}"
+            detail = f"{params.name} can be loaded: {shortened(' '.join(line))}"
             return failed(Reason.DIFFERS, expected, "can be loaded", detail)
         return error(Reason.UNPARSABLE, f"modprobe printed {shortened(observation.text)!r}")
     if re.search(rb"Module \S+ not found", observation.stderr):
         return passed(expected, "not available", said(observation))
     return hindered(observation) or unexpected(observation)
+
+
+def _inserts(line: list[str], name: str) -> bool:
+    """Tell whether an insmod line is for the file of this module."""
+    file = line[1].rpartition("/")[2] if len(line) > 1 else ""
+    return _canonical(file.partition(".ko")[0]) == _canonical(name)
+
+
+def _beside_the_kernel(
+    params: Parameters, verdict: Verdict, observations: Observations
+) -> Verdict:
+    """Let a pass stand only where the module is not a part of the kernel itself.
+
+    modprobe reports an install command before it looks whether the module is built in, and knows
+    no module at all where the running kernel's directory is gone.
+    """
+    observation = answer(observations, _BUILT_IN)
+    state = files.state_of(observation, _BUILT_IN)
+    if isinstance(state, Verdict):
+        return state
+    if _canonical(params.name) in parsed(observations, _BUILT_IN, _parse_built_in):
+        detail = f"{params.name} is built into the kernel and cannot be disabled"
+        return failed(Reason.PRESENT, verdict.expected, "built in", detail)
+    if observation.truncated:
+        return cut(params.name)
+    if state is files.State.GONE and verdict.actual == "not available":
+        detail = (
+            "the modules of the running kernel are not here, so what it can load is unknown"
+        )
+        return error(Reason.UNREADABLE, detail, verdict.expected)
+    return verdict
 
 
 def _is_dead_end(command: list[str]) -> bool:
@@ -138,6 +179,11 @@ def _canonical(name: str) -> str:
 def _parse_loaded(stdout: bytes) -> frozenset[str]:
     lines = stdout.decode("utf-8", "replace").split("\n")
     return frozenset(_canonical(line.split(" ", 1)[0]) for line in lines if line)
+
+
+def _parse_built_in(stdout: bytes) -> frozenset[str]:
+    paths = stdout.decode("utf-8", "replace").split("\n")
+    return frozenset(_canonical(f.rpartition("/")[2].partition(".ko")[0]) for f in paths if f)
 
 
 def _parse_blacklist(stdout: bytes) -> frozenset[str]:

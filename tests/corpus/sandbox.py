@@ -191,6 +191,8 @@ class Sandbox:
         """`loaded`, `absent`, or what `modprobe -n --show-depends` prints."""
         loaded = [name.replace("-", "_") for name, how in modules.items() if how == "loaded"]
         self._file("/proc/modules", "".join(f"{n} 1 0 - Live 0x0\n" for n in ["ext4", *loaded]))
+        self._prints("uname", "6.1.0\n")
+        self._file("/lib/modules/6.1.0/modules.builtin", "kernel/net/ipv6/ipv6.ko\n")
         cases = "".join(
             f"  {name}) echo {shlex.quote(how)}; exit 0 ;;\n"
             for name, how in modules.items()
