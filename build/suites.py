@@ -23,7 +23,7 @@ STATIC = (
 # name: (folders, Debian packages it needs)
 SUITES: dict[str, tuple[list[str], list[str]]] = {
     "unit": (["tests/unit", "tests/checks"], []),
-    "database": (["tests/db"], ["openssl"]),
+    "database": (["tests/db"], ["openssl", "pgbouncer", "postgresql"]),
     "api": (["tests/api"], []),
     "ssh": (
         ["tests/ssh"],
