@@ -25,8 +25,15 @@ from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, V
 from openwatch.checks.values import Comparator, compares, require_number, wanted
 
 _EFFECTIVE = Probe("sshd -T", seconds=15.0)
+_MAIN = "/etc/ssh/sshd_config"
+_PARTS = "/etc/ssh/sshd_config.d"
+# What these two include comes first, by the shell's own globbing; the word `Include` itself is
+# no file, and neither is a pattern without a match: grep says so, and nothing is lost.
 _WRITTEN = Probe(
-    "grep -aH '' -- /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf", limit=1 << 18
+    "(cd /etc/ssh 2>/dev/null; grep -aH '' -- "
+    f"$(grep -ahi '^[[:space:]]*include[[:space:]]' {_MAIN} {_PARTS}/*.conf 2>/dev/null) "
+    f"{_MAIN} {_PARTS}/*.conf)",
+    limit=1 << 18,
 )
 
 
@@ -92,6 +99,9 @@ def _in_matches(params: Parameters, observations: Observations) -> Verdict | Non
         )
     if observation.truncated:
         return error(Reason.TRUNCATED, "sshd_config was cut: Match blocks may hide", expected)
+    unread = parsed(observations, _WRITTEN, _parse_unread)
+    if unread:
+        return error(Reason.UNREADABLE, f"Match blocks may hide: {unread}", expected)
     return None
 
 
@@ -102,7 +112,7 @@ def _complete(observations: Observations) -> bool:
         return False
     complaints = [line for line in observation.stderr.split(b"\n") if line.strip()]
     harmless = all(
-        b"sshd_config.d/*.conf" in line and b"No such file" in line for line in complaints
+        b"No such file" in line and f" {_MAIN}:".encode() not in line for line in complaints
     )
     return harmless and observation.exit in {0, 2} and bool(observation.stdout)
 
@@ -147,6 +157,24 @@ def _parse_matches(stdout: bytes) -> tuple[tuple[str, str, str, str], ...]:
             where = f"{line.path}:{line.number}"
             found.append((key, _unquoted(value), block, where))
     return tuple(found)
+
+
+def _parse_unread(stdout: bytes) -> str:
+    """Return where a file is included that was not read, and which; "" where all were."""
+    lines = list(in_files(stdout))
+    read = {line.path for line in lines}
+    for line in lines:
+        words = re.match(r"\s*include\b(.*)", line.text, re.IGNORECASE)
+        if not words:
+            continue
+        followed = line.path == _MAIN or line.path.rpartition("/")[0] == _PARTS
+        simple = not set(words.group(1)) & set("\"'=\\")
+        for word in words.group(1).split("#")[0].split():
+            path = word if word.startswith("/") else f"/etc/ssh/{word}"
+            known = path in read or word in read or path == f"{_PARTS}/*.conf"
+            if not known and not (followed and simple):
+                return f"{line.path}:{line.number} includes {shortened(word)}"
+    return ""
 
 
 def _unquoted(value: str) -> str:

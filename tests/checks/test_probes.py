@@ -162,3 +162,25 @@ def test_the_drop_ins_of_systemd_are_read_from_all_its_directories(shell, folder
     (folder / "run" / "no-such.conf.d").mkdir(parents=True)
     (folder / "run" / "no-such.conf.d" / "20-b.conf").symlink_to("/dev/null")
     assert asked(shell, "config_value", expected="2", **wanted).status == "pass"
+
+
+def test_what_sshd_includes_is_read_too(shell, folder):
+    (probe,) = METHODS["sshd_effective_config"].probes(None, FACTS)[1:]
+    (folder / "sshd_config.d").mkdir()
+    (folder / "site").mkdir()
+    (folder / "sshd_config").write_text("Include site/*.cfg\n include none.conf\n")
+    (folder / "sshd_config.d" / "5.conf").write_text(f"Include {folder}/more.conf\n")
+    (folder / "site" / "a.cfg").write_text("Match all\nPermitRootLogin yes\n")
+    (folder / "more.conf").write_text("X11Forwarding no\n")
+    done = subprocess.run(
+        [*shell, "-c", probe.script.replace("/etc/ssh", str(folder))],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert "site/a.cfg:PermitRootLogin yes\n" in done.stdout
+    assert f"{folder}/more.conf:X11Forwarding no\n" in done.stdout
+    assert f"{folder}/sshd_config.d/5.conf:Include" in done.stdout
+    complaints = done.stderr.splitlines()
+    assert complaints
+    assert all("No such file or directory" in line for line in complaints)
