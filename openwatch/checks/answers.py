@@ -60,14 +60,23 @@ def answer(observations: Observations, probe: Probe) -> Observation:
 def parsed(
     observations: Observations, probe: Probe, parse: Callable[[bytes], Parsed]
 ) -> Parsed:
-    """Return the parsed standard output of a probe, parsed once a judging run."""
+    """Return the parsed standard output of a probe, parsed once a judging run.
+
+    Of an answer that was cut only whole lines are parsed: half a value is another value.
+    """
     if not isinstance(observations, Answers):
-        return parse(answer(observations, probe).stdout)
+        return parse(_whole_lines(answer(observations, probe)))
     key = (probe.id, parse)
     if key not in observations.memo:
-        observations.memo[key] = parse(answer(observations, probe).stdout)
+        observations.memo[key] = parse(_whole_lines(answer(observations, probe)))
     found: Parsed = observations.memo[key]
     return found
+
+
+def _whole_lines(observation: Observation) -> bytes:
+    if not observation.truncated:
+        return observation.stdout
+    return observation.stdout[: observation.stdout.rfind(b"\n") + 1]
 
 
 def passed(expected: str, actual: str, detail: str = "") -> Verdict:

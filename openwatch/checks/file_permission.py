@@ -55,14 +55,19 @@ def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdi
     wrong = []
     if params.mode is not None and not _mode_holds(found, int(params.mode, 8), params.exact):
         wrong.append(f"mode is {found.mode:04o}")
-    if params.owner is not None and params.owner not in {found.owner, found.owner_id}:
+    if params.owner is not None and not _is(params.owner, found.owner, found.owner_id):
         wrong.append(f"owner is {found.owner}")
-    if params.group is not None and params.group not in {found.group, found.group_id}:
+    if params.group is not None and not _is(params.group, found.group, found.group_id):
         wrong.append(f"group is {found.group}")
     actual = f"{found.mode:04o} {found.owner}:{found.group}"
     if wrong:
         return failed(Reason.DIFFERS, expected, actual, f"{params.path}: {', '.join(wrong)}")
     return passed(expected, actual)
+
+
+def _is(wanted: str, name: str, number: str) -> bool:
+    """Compare by name or number; root is the number 0, whatever else has either of them."""
+    return number == "0" if wanted == "root" else wanted in {name, number}
 
 
 def _mode_holds(found: files.Described, allowed: int, exact: bool) -> bool:

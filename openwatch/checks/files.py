@@ -16,6 +16,11 @@ from openwatch.checks.types import Observation, Probe, Reason, Verdict
 _FILE_LIMIT = 1 << 18
 _NO_MATCH = re.compile(rb"/\*[^/]*: No such file or directory")
 
+_DESCRIBED = re.compile(
+    r"([0-7]{1,5}) (\d+) (\d+) (\S+) (\S+) (regular file|regular empty file|directory"
+    r"|symbolic link|fifo|socket|block special file|character special file)"
+)
+
 
 class State(enum.Enum):
     """What is known of a file that was asked for."""
@@ -126,11 +131,8 @@ def _complaints(observation: Observation) -> list[bytes]:
 
 def described(stdout: bytes) -> Described | None:
     """Parse the answer to `describing`; None where it makes no sense."""
-    parts = stdout.decode("utf-8", "replace").strip().split(" ", 5)
-    if len(parts) != 6:
-        return None
-    mode, owner_id, group_id, owner, group, kind = parts
-    try:
-        return Described(int(mode, 8), owner, group, owner_id, group_id, kind)
-    except ValueError:
-        return None
+    found = _DESCRIBED.fullmatch(stdout.decode("utf-8", "replace").strip())
+    if found is None:
+        return None  # also for names with a space: nobody could tell where one ends
+    mode, owner_id, group_id, owner, group, kind = found.groups()
+    return Described(int(mode, 8), owner, group, owner_id, group_id, kind)

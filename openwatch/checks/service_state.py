@@ -21,7 +21,7 @@ from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, V
 
 _KINDS = ("service", "socket", "timer", "target", "path", "mount", "automount", "swap")
 _LOADED = Probe(
-    "systemctl show --no-pager -p Id,Names,LoadState,ActiveState,UnitFileState -- "
+    "systemctl show --no-pager -p Id,Names,LoadState,ActiveState,UnitFileState,WantedBy,RequiredBy -- "
     + " ".join(f"'*.{kind}'" for kind in _KINDS),
     seconds=20.0,
     limit=1 << 20,
@@ -29,7 +29,9 @@ _LOADED = Probe(
 _FILES = Probe(
     "systemctl list-unit-files --no-legend --no-pager --full", seconds=20.0, limit=1 << 20
 )
-_STARTS = {"enabled", "enabled-runtime", "static", "generated"}  # counts as `enabled: true`
+# A script of /etc/init.d is `generated`, switched on or not; what wants it tells.
+_ENABLED = {"enabled", "enabled-runtime", "generated, wanted"}
+_STARTS = {*_ENABLED, "static", "generated"}  # counts as `enabled: true`
 _RUNS = {"active", "reloading", "refreshing"}
 _RESTS = {"inactive", "failed", "deactivating", "maintenance"}
 
@@ -60,6 +62,7 @@ class Unit(msgspec.Struct, frozen=True):
     load: str
     active: str
     file: str
+    pulled: bool = False  # another unit wants or requires it
 
 
 def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG001
@@ -93,8 +96,11 @@ def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdi
 
 def _enabled(name: str, unit: Unit | None, listed: dict[str, str]) -> str | Verdict:
     """Return the unit file's state; memory knows aliases and instances, the list does not."""
+    if unit is not None and unit.load in {"error", "bad-setting"}:
+        return error(Reason.UNPARSABLE, f"systemd cannot load {name}: {unit.load}")
     if unit is not None and unit.file:
-        return unit.file
+        wanted = unit.file == "generated" and unit.pulled
+        return "generated, wanted" if wanted else unit.file
     state = listed.get(name)
     if unit is not None:
         # In memory without a unit file: made by systemd itself or by a generator.
@@ -112,7 +118,7 @@ def _compared(params: Parameters, enabled: str, active: str, *, there: bool) -> 
     if params.enabled is not None:
         wants.append("enabled" if params.enabled else "not enabled")
         has.append(enabled)
-        starts = enabled in (_STARTS if params.enabled else {"enabled", "enabled-runtime"})
+        starts = enabled in (_STARTS if params.enabled else _ENABLED)
         if starts is not params.enabled:
             wrong.append(f"its unit file is {enabled}")
     if params.active is not None:
@@ -140,7 +146,8 @@ def _parse_loaded(stdout: bytes) -> dict[str, Unit]:
         # A block that was cut lacks a property; better no unit than half of one.
         if not {"Id", "LoadState", "ActiveState", "UnitFileState"} <= rows.keys():
             continue
-        unit = Unit(rows["LoadState"], rows["ActiveState"], rows["UnitFileState"])
+        pulled = bool(rows.get("WantedBy") or rows.get("RequiredBy"))
+        unit = Unit(rows["LoadState"], rows["ActiveState"], rows["UnitFileState"], pulled)
         for name in {rows["Id"], *rows.get("Names", "").split()}:
             units[name] = unit
     return units

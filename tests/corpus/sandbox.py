@@ -34,7 +34,8 @@ code=0
 for file in "$@"; do
   awk -v file="$file" -v format="$format" -F'\\t' '
     $1 == file {
-      gsub(/%a/, $2, format); gsub(/%[uU]/, $3, format); gsub(/%[gG]/, $4, format)
+      gsub(/%a/, $2, format); gsub(/%U/, $3, format); gsub(/%G/, $4, format)
+      gsub(/%u/, $3 == "root" ? 0 : 1001, format); gsub(/%g/, $4 == "root" ? 0 : 1001, format)
       gsub(/%F/, $5, format); gsub(/%n/, file, format); print format; found = 1
     } END { exit !found }' "$TABLE" || {
     echo "stat: cannot statx '$file': No such file or directory" >&2; code=1
