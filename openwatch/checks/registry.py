@@ -5,34 +5,53 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from openwatch.checks import (
+    apparmor_state,
     command,
     config_value,
     file_absent,
+    file_content,
     file_content_match,
     file_exists,
     file_permission,
     kernel_module_state,
     mount_option,
+    package_named,
     package_state,
+    selinux_state,
+    service_active,
+    service_enabled,
     service_state,
+    set_compare,
     sshd_effective_config,
     sysctl_value,
+    systemd_target,
 )
 from openwatch.checks.types import Method
 
 METHODS: Mapping[str, Method] = {
+    "apparmor_state": apparmor_state.METHOD,
     "command": command.METHOD,
     "config_value": config_value.METHOD,
+    "dpkg_absent": package_named.DPKG_ABSENT,
+    "dpkg_installed": package_named.DPKG_INSTALLED,
     "file_absent": file_absent.METHOD,
+    "file_content": file_content.METHOD,
     "file_content_match": file_content_match.METHOD,
     "file_exists": file_exists.METHOD,
     "file_permission": file_permission.METHOD,
     "kernel_module_state": kernel_module_state.METHOD,
     "mount_option": mount_option.METHOD,
+    "package_absent": package_named.ABSENT,
+    "package_installed": package_named.INSTALLED,
     "package_state": package_state.METHOD,
+    "selinux_state": selinux_state.METHOD,
+    "service_active": service_active.METHOD,
+    "service_enabled": service_enabled.METHOD,
     "service_state": service_state.METHOD,
+    "set_compare": set_compare.METHOD,
     "sshd_effective_config": sshd_effective_config.METHOD,
     "sysctl_value": sysctl_value.METHOD,
+    "systemd_target": systemd_target.METHOD,
 }
 
 ALIASES: Mapping[str, str] = {"file_permissions": "file_permission"}

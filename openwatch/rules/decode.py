@@ -18,7 +18,7 @@ from openwatch.rules.document import Node
 from openwatch.rules.variables import Value
 
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
-_SCRIPTS = {"run", "cmd"}
+_SCRIPTS = {"run", "cmd", "observed_command"}
 
 
 class Source(msgspec.Struct, frozen=True):
