@@ -218,8 +218,10 @@ class Demo:
                 f"{row['framework_id']:<28} {score:>7} {row['passing']:>6} {row['failing']:>6}"
                 f" {row['rule_count']:>6}"
             )
+        unknown = self.call("GET", path)["summary"]["error"]
         failed = self.call("GET", f"{path}/failed-rules?limit=100")
-        print(f"\n{failed['total_failing']} failing rules")
+        print(f"\n{unknown} rules could not be judged; they count against the score")
+        print(f"{failed['total_failing']} failing rules")
         for rule in failed["rules"]:
             print(f"  {rule['severity']:<9} {rule['rule_id']:<44} {rule['title']}")
 
