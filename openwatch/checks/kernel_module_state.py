@@ -25,6 +25,7 @@ from openwatch.checks.answers import (
 from openwatch.checks.types import (
     Facts,
     Method,
+    Normaliser,
     Observation,
     Observations,
     Probe,
@@ -32,7 +33,7 @@ from openwatch.checks.types import (
     Verdict,
 )
 
-_LOADED = Probe("cat -- /proc/modules", limit=1 << 18)
+_LOADED = Probe("cat -- /proc/modules", limit=1 << 18, normaliser=Normaliser.MODULES)
 _CONFIGURED = Probe(
     "modprobe --showconfig | grep -E '^(install|blacklist)[[:space:]]'", limit=1 << 18
 )

@@ -16,10 +16,20 @@ from openwatch.checks.answers import (
     unanswered,
     unexpected,
 )
-from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, Verdict
+from openwatch.checks.types import (
+    Facts,
+    Method,
+    Normaliser,
+    Observations,
+    Probe,
+    Reason,
+    Verdict,
+)
 from openwatch.checks.values import require_path
 
-_MOUNTS = Probe("findmnt -P -o TARGET,FSTYPE,OPTIONS", limit=1 << 20)
+_MOUNTS = Probe(
+    "findmnt -P -o TARGET,FSTYPE,OPTIONS", limit=1 << 20, normaliser=Normaliser.MOUNTS
+)
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,7 +17,15 @@ from openwatch.checks.answers import (
     unanswered,
     unexpected,
 )
-from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, Verdict
+from openwatch.checks.types import (
+    Facts,
+    Method,
+    Normaliser,
+    Observations,
+    Probe,
+    Reason,
+    Verdict,
+)
 
 _KINDS = ("service", "socket", "timer", "target", "path", "mount", "automount", "swap")
 _LOADED = Probe(
@@ -25,6 +33,7 @@ _LOADED = Probe(
     + " ".join(f"'*.{kind}'" for kind in _KINDS),
     seconds=20.0,
     limit=1 << 20,
+    normaliser=Normaliser.UNITS,
 )
 _FILES = Probe(
     "systemctl list-unit-files --no-legend --no-pager --full", seconds=20.0, limit=1 << 20

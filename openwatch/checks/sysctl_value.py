@@ -16,10 +16,19 @@ from openwatch.checks.answers import (
     unanswered,
     unexpected,
 )
-from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, Verdict
+from openwatch.checks.normalise import is_counter
+from openwatch.checks.types import (
+    Facts,
+    Method,
+    Normaliser,
+    Observations,
+    Probe,
+    Reason,
+    Verdict,
+)
 from openwatch.checks.values import Comparator, compares, require_number, wanted
 
-_ALL = Probe("sysctl -a", seconds=20.0, limit=1 << 20)
+_ALL = Probe("sysctl -a", seconds=20.0, limit=1 << 20, normaliser=Normaliser.SYSCTL)
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +44,8 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(
                 f"`key` must be a parameter such as kernel.kptr_restrict: {self.key!r}"
             )
+        if is_counter(_canonical(self.key).replace("/", ".")):
+            raise ValueError(f"`key` {self.key} counts what happens: it is not a setting")
         if not self.expected.strip():
             raise ValueError("`expected` is empty")
         require_number(self.comparator, self.expected)

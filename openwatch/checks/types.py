@@ -17,11 +17,21 @@ class Lane(enum.StrEnum):
     FILESYSTEM = "filesystem"
 
 
+class Normaliser(enum.StrEnum):
+    """What takes out of an answer that which varies by nature; checks.normalise has them."""
+
+    SYSCTL = "sysctl"
+    MODULES = "modules"
+    UNITS = "units"
+    MOUNTS = "mounts"
+
+
 class Probe(msgspec.Struct, frozen=True):
     """One question to a host: a POSIX sh fragment and its limits.
 
     Whoever builds the fragment quotes every value in it (`shlex.quote`). An isolated probe runs
-    in a shell of its own: everything that a rule's author wrote freely is isolated.
+    in a shell of its own: everything that a rule's author wrote freely is isolated. A probe whose
+    answer varies on a host that nobody changed names its normaliser.
     """
 
     script: str
@@ -29,11 +39,24 @@ class Probe(msgspec.Struct, frozen=True):
     lane: Lane = Lane.CONFIG
     seconds: float = 10.0
     limit: int = 65536  # bytes of standard output that are kept
+    normaliser: Normaliser | None = None
 
     @property
     def id(self) -> str:
-        """32 hex digits: equal questions have equal ids, so they are asked once."""
-        body = msgspec.json.encode(self)
+        """32 hex digits: equal questions have equal ids, so they are asked once.
+
+        Stored evidence names its probes so: a field that is added later counts where it is used.
+        """
+        parts: list[Any] = [
+            self.script,
+            self.isolated,
+            self.lane,
+            float(self.seconds),
+            self.limit,
+        ]
+        if self.normaliser is not None:
+            parts.append(self.normaliser)
+        body = msgspec.json.encode(parts)
         return hashlib.sha256(body).hexdigest()[:32]
 
 

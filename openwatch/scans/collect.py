@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from openwatch import clock
+from openwatch.checks.normalise import normalised
 from openwatch.checks.types import Absence, Observation, Probe
 from openwatch.errors import ConnectionLost, ScanTimeout
 from openwatch.scans import wire
@@ -254,7 +255,7 @@ class Conversation:
             )
         return Observation(
             exit=frame.exit,
-            stdout=frame.stdout,
+            stdout=normalised(probe, frame.stdout),
             stderr=frame.stderr,
             milliseconds=took,
             truncated=frame.truncated,
