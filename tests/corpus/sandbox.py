@@ -103,6 +103,9 @@ class Sandbox:
             self._tool(name, _MISSING)
         for path, content in state.get("files", {}).items():
             self._file(path, content)
+        for path, target in state.get("links", {}).items():
+            self._path(path).parent.mkdir(parents=True, exist_ok=True)
+            self._path(path).symlink_to(self._path(target))
         for path, mode in state.get("modes", {}).items():
             self._path(path).chmod(int(mode, 8))
         for path, owner in state.get("owners", {}).items():
@@ -143,6 +146,8 @@ class Sandbox:
         target.parent.mkdir(parents=True, exist_ok=True)
         if path == "/etc/passwd":
             content = content.replace(":/home/", f":{self.root}/home/")
+        if path == "/etc/audit/auditd.conf":
+            content = content.replace(" /var/", f" {self.root}/var/")
         target.write_text(content)
 
     def _moved(self, text: str) -> str:
