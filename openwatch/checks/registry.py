@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from openwatch.checks import (
     apparmor_state,
+    audit_rule_exists,
     command,
     config_value,
     file_absent,
@@ -32,6 +33,7 @@ from openwatch.checks.types import Method
 
 METHODS: Mapping[str, Method] = {
     "apparmor_state": apparmor_state.METHOD,
+    "audit_rule_exists": audit_rule_exists.METHOD,
     "command": command.METHOD,
     "config_value": config_value.METHOD,
     "dpkg_absent": package_named.DPKG_ABSENT,
