@@ -136,6 +136,7 @@ class RuleError(OpenWatchError):
         """Say where: the file, and its line counted from 1 (0 where the whole file is meant)."""
         where = f"{file}:{line}: " if line else f"{file}: " if file else ""
         super().__init__(where + message, **detail)
+        self.bare = message  # for those who show the place apart
         self.file = file
         self.line = line
 

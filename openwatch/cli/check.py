@@ -7,21 +7,21 @@ import datetime as dt
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
 from openwatch import clock, errors, log
 from openwatch.checks.types import Facts, Lane, Severity
-from openwatch.cli import UNABLE, Arguments, UsageError, complain, login, outcome
+from openwatch.cli import UNABLE, Arguments, UsageError, complain, corpus, login, outcome
 from openwatch.cli.outcome import Outcome, Row
 from openwatch.config import suggestion
-from openwatch.rules import capabilities, frameworks
-from openwatch.rules.load import load
+from openwatch.rules import capabilities, frameworks, relations
+from openwatch.rules.frameworks import Member
+from openwatch.rules.resolve import Resolver
 from openwatch.rules.types import Corpus
 from openwatch.scans.collect import Collected, Conversation
-from openwatch.scans.judge import judge
+from openwatch.scans.judge import Ruling, judge
 from openwatch.scans.plan import Plan, plan
 from openwatch.ssh.types import Privilege
 
@@ -41,25 +41,26 @@ class Answer(msgspec.Struct, frozen=True):
     facts: Facts
     plan: Plan
     collected: Collected
-    controls: Mapping[str, tuple[str, ...]]
+    controls: Mapping[Member, tuple[str, ...]]  # of the framework that was asked for
 
 
 def run(arguments: Arguments) -> int:
     """Scan, print, and return the exit status that the usage describes."""
     log.configure(_choice(arguments, "--log-level", tuple(log.LEVELS), "warn"), "text")
     form = _choice(arguments, "--format", _FORMATS, "table")
-    corpus = load(_directories(arguments["--rules"]))
-    wanted = _wanted(arguments, corpus)
+    fleet = corpus.loaded(arguments)
+    wanted = _wanted(arguments, fleet)
     way = login.way(arguments)
+    rules = Resolver(fleet).corpus(way.name)
     started, begun = clock.now(), clock.monotonic()
     try:
-        answer = _ask(way, corpus, wanted)
+        answer = _ask(way, rules, wanted)
     except (errors.HostError, errors.Rejected) as why:
         if form == "json":
             print(outcome.failure(way.name, why.code, why.message))
         complain(why.message)
         return UNABLE
-    found = _outcome(way, corpus, wanted, answer, started)
+    found = _outcome(way, rules, wanted, answer, started)
     found = msgspec.structs.replace(
         found, milliseconds=round((clock.monotonic() - begun) * 1000)
     )
@@ -73,50 +74,62 @@ def run(arguments: Arguments) -> int:
     return found.exit_status
 
 
-def _ask(way: login.Way, corpus: Corpus, wanted: Wanted) -> Answer:
+def _ask(way: login.Way, rules: Corpus, wanted: Wanted) -> Answer:
     """Hold the one conversation with the host. Raise HostError, InvalidInput."""
     session = login.open_session(way)
     with contextlib.closing(session):
         talk = Conversation(session, way.privilege, way.sudo_password, progress=_progress())
         with contextlib.closing(talk):
             talk.start()
-            names = capabilities.needed(corpus)
+            names = capabilities.needed(rules)
             facts = capabilities.parse(talk.detect(capabilities.detection(names)), names)
-            only, controls = _narrowed(corpus, facts, wanted)
-            chosen = plan(corpus, facts, Lane.CONFIG, only)
+            only, controls = _narrowed(rules, facts, wanted)
+            chosen = plan(rules, facts, Lane.CONFIG, only)
             return Answer(facts, chosen, talk.ask(chosen.probes), controls)
 
 
 def _outcome(
-    way: login.Way, corpus: Corpus, wanted: Wanted, answer: Answer, started: dt.datetime
+    way: login.Way, rules: Corpus, wanted: Wanted, answer: Answer, started: dt.datetime
 ) -> Outcome:
     rulings = judge(answer.plan, answer.facts, answer.collected.observations)
     notes = list(answer.collected.notes)
     if way.privilege is Privilege.NONE:
         notes.append("not asked as root, so some rules could not be judged: try --sudo")
+    judged = [step.rule.id for step in answer.plan.steps if step.verdict is None]
+    for one, other in relations.conflicts(rules.rules, judged):
+        notes.append(f"{one} and {other} contradict each other: no host can meet both")
     return Outcome(
         host=way.name,
         facts=answer.facts,
-        rows=tuple(
-            Row(corpus.rules[name], ruling.verdict, answer.controls.get(name, ()))
-            for name, ruling in rulings.items()
-        ),
-        corpus=corpus.hash.hex(),
+        rows=tuple(_rows(rules, rulings, answer.controls)),
+        corpus=rules.hash.hex(),
         started_at=clock.rfc3339(started),
         milliseconds=0,
         framework=wanted.framework,
-        problems=corpus.problems,
+        problems=rules.problems,
         notes=tuple(notes),
     )
 
 
-def _wanted(arguments: Arguments, corpus: Corpus) -> Wanted:
+def _rows(
+    rules: Corpus, rulings: Mapping[str, Ruling], controls: Mapping[Member, tuple[str, ...]]
+) -> Iterator[Row]:
+    """Yield each rule as the framework counts it, or under its own parameters without one."""
+    for name, ruling in rulings.items():
+        counted = {variant: ids for (rule, variant), ids in controls.items() if rule == name}
+        for variant, ids in (counted or {"": ()}).items():
+            rule = rules.variants[name][variant] if variant else rules.rules[name]
+            verdict = ruling.variants[variant].verdict if variant else ruling.verdict
+            yield Row(rule, verdict, ids, variant)
+
+
+def _wanted(arguments: Arguments, rules: Corpus) -> Wanted:
     """Return what the options ask for. Raise UsageError for a name that nothing has."""
     for name in arguments["--rule"]:
-        if name not in corpus.rules:
-            raise UsageError(f"there is no rule {name!r}{suggestion(name, corpus.rules)}")
+        if name not in rules.rules:
+            raise UsageError(f"there is no rule {name!r}{suggestion(name, rules.rules)}")
     framework = arguments["--framework"] or ""
-    names = {*corpus.frameworks, *(f.family for f in corpus.frameworks.values())}
+    names = {*rules.frameworks, *(f.family for f in rules.frameworks.values())}
     if framework and framework not in names:
         near = (
             suggestion(framework, names) or f"; there are {', '.join(sorted(names)) or 'none'}"
@@ -124,37 +137,30 @@ def _wanted(arguments: Arguments, corpus: Corpus) -> Wanted:
         raise UsageError(f"there is no framework {framework!r}{near}")
     severities = tuple(s.value for s in Severity)
     least = severities.index(_choice(arguments, "--severity", severities, Severity.LOW.value))
-    named = frozenset(arguments["--rule"]) or frozenset(corpus.rules)
-    severe = {n for n in named if severities.index(corpus.rules[n].severity.value) >= least}
+    named = frozenset(arguments["--rule"]) or frozenset(rules.rules)
+    severe = {n for n in named if severities.index(rules.rules[n].severity.value) >= least}
     return Wanted(frozenset(severe), framework)
 
 
 def _narrowed(
-    corpus: Corpus, facts: Facts, wanted: Wanted
-) -> tuple[frozenset[str], dict[str, tuple[str, ...]]]:
+    rules: Corpus, facts: Facts, wanted: Wanted
+) -> tuple[frozenset[str], dict[Member, tuple[str, ...]]]:
     """Return the rules to judge on this host, and the controls of the framework they serve."""
     if not wanted.framework:
         return wanted.rules, {}
-    controls: dict[str, tuple[str, ...]] = {}
+    controls: dict[Member, tuple[str, ...]] = {}
     fits = False
-    for framework, members in frameworks.members(corpus, facts):
+    for framework, members in frameworks.members(rules, facts):
         if wanted.framework in (framework.id, framework.family):
             fits = True
-            for rule, ids in members.items():
-                controls[rule] = (*controls.get(rule, ()), *ids)
+            for member, ids in members.items():
+                controls[member] = (*controls.get(member, ()), *ids)
     if not fits:
         name = facts.pretty or facts.family or "this system"
         raise errors.InvalidInput(
             f"{wanted.framework} has no version for {outcome.printable(name)}"
         )
-    return wanted.rules & controls.keys(), controls
-
-
-def _directories(given: list[str]) -> tuple[Path, ...]:
-    for text in given:
-        if not Path(text).is_dir():
-            raise UsageError(f"--rules {text}: there is no such directory")
-    return tuple(map(Path, given))
+    return wanted.rules & {rule for rule, _ in controls}, controls
 
 
 def _choice(arguments: Arguments, option: str, allowed: tuple[str, ...], default: str) -> str:

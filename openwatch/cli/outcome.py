@@ -22,11 +22,12 @@ _ELSEWHERE = (Reason.PLATFORM, Reason.NO_IMPLEMENTATION)
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One rule and what became of it."""
+    """One rule and what became of it, under a benchmark's parameters where `variant` names them."""
 
     rule: Rule
     verdict: Verdict
     controls: tuple[str, ...] = ()
+    variant: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -183,6 +184,7 @@ def _rule(row: Row) -> Mapping[str, Any]:
         "expected": verdict.expected,
         "actual": verdict.actual,
         "controls": list(row.controls),
+        "parameters": row.variant,
     }
 
 

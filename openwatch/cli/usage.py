@@ -15,13 +15,15 @@ Usage:
   openwatch check-config [--config FILE] [--log-level LEVEL] [--listen ADDRESS] [--json]
   openwatch check --local [--sudo] [--ask-sudo-password | --sudo-password-file FILE]
                           [--framework NAME] [--severity LEVEL] [--rule ID]...
-                          [--rules DIR]... [--format FORMAT] [--log-level LEVEL]
+                          [--rules DIR]... [--var SETTING]...
+                          [--format FORMAT] [--log-level LEVEL]
   openwatch check --host HOST [--user NAME] [--port PORT] [--key FILE]
                   [--ask-password | --login-password-file FILE]
                   [--known-hosts FILE | --accept-key FINGERPRINT]
                   [--sudo] [--ask-sudo-password | --sudo-password-file FILE]
                   [--framework NAME] [--severity LEVEL] [--rule ID]...
-                  [--rules DIR]... [--format FORMAT] [--log-level LEVEL]
+                  [--rules DIR]... [--var SETTING]...
+                  [--format FORMAT] [--log-level LEVEL]
   openwatch openapi
   openwatch --version
   openwatch --help
@@ -74,6 +76,7 @@ Scanning now:
   -s LEVEL --severity LEVEL  Only rules at least this severe: low, medium, high, critical.
   --rule ID               Only this rule; may be given again.
   -r DIR --rules DIR      Load rules from here too; may be given again.
+  -x SETTING --var SETTING  Set a variable of the rules, as NAME=VALUE; may be given again.
   --format FORMAT         table or json [default: table].
 
 Exit status of check, the first that applies:

@@ -252,7 +252,10 @@ def _host_posture(row: Sequence[Any], at: dt.datetime, max_age: dt.timedelta) ->
     )
 
 
-def unplanned(db: Database, host: int, planned: Collection[str]) -> tuple[tuple[str, str], ...]:
-    """Return the (rule, variant) pairs of a host's open findings whose rule is not planned."""
-    rows = db.tuples(_QUERIES["unplanned"], host=host, planned=list(planned))
+def unplanned(
+    db: Database, host: int, planned: Collection[tuple[str, str]]
+) -> tuple[tuple[str, str], ...]:
+    """Return the (rule, variant) pairs of a host's open findings that are not planned."""
+    pairs = msgspec.json.encode(list(planned)).decode()
+    rows = db.tuples(_QUERIES["unplanned"], host=host, planned=pairs)
     return tuple((rule, variant) for rule, variant in rows)

@@ -120,9 +120,11 @@ SELECT e.id, e.at, r.name AS rule, v.name AS variant, e.kind, e.severity::text A
  ORDER BY e.at DESC, e.id DESC
  LIMIT :limit::integer
 
--- unplanned: a host's open findings of rules that are not among those it is asked about now
+-- unplanned: a host's open findings that are not among what it is asked about now
 SELECT r.name AS rule, v.name AS variant
   FROM findings f
   JOIN rule_names r ON r.key = f.rule
   JOIN variant_names v ON v.key = f.variant
- WHERE f.host = :host::integer AND f.until = 'infinity' AND r.name <> ALL (:planned::text[])
+ WHERE f.host = :host::integer AND f.until = 'infinity'
+   AND NOT EXISTS (SELECT FROM jsonb_array_elements(:planned::jsonb) AS p (pair)
+                    WHERE p.pair ->> 0 = r.name AND p.pair ->> 1 = v.name)

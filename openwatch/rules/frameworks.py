@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 
 from openwatch.checks.types import Facts
-from openwatch.rules import decode
+from openwatch.rules import decode, tiers, variables
 from openwatch.rules.decode import Source, known_keys, required, text, words
 from openwatch.rules.document import Node
 from openwatch.rules.platforms import matches
 from openwatch.rules.types import Control, Corpus, Framework, Platform, Rule
 
 _KEYS = ("id", "family", "title", "version", "platform", "controls")
-_CONTROL_KEYS = ("id", "title", "level", "rules", "automated", "reason")
+_CONTROL_KEYS = ("id", "title", "level", "rules", "params", "automated", "reason")
 _TITLES = {
     "cis": "CIS",
     "stig": "STIG",
@@ -94,7 +94,16 @@ def _control(node: Node, source: Source) -> Control:
         title=word("title"),
         automated=automated is None or decode.boolean(automated, "automated", source),
         reason=word("reason"),
+        params=_params(items["params"], source) if "params" in items else {},
     )
+
+
+def _params(node: Node, source: Source) -> Mapping[str, variables.Value]:
+    found = {}
+    for name, entry in node.mapping(source.file, "params").items():
+        variables.look_up(name, source.values, source.file, entry.line)
+        found[name] = tiers.value(name, entry, source.values, source.file)
+    return found
 
 
 def completed(loaded: Iterable[Framework], rules: Mapping[str, Rule]) -> dict[str, Framework]:
@@ -152,17 +161,36 @@ def _control_name(reference: Any) -> str:
     return texts[0] if texts else ""
 
 
+Member = tuple[str, str]  # a rule, and the variant of it that counts ("": its own parameters)
+
+
 def members(
     corpus: Corpus, facts: Facts
-) -> tuple[tuple[Framework, Mapping[str, tuple[str, ...]]], ...]:
+) -> tuple[tuple[Framework, Mapping[Member, tuple[str, ...]]], ...]:
     """Return the frameworks that are for a host, each with the controls that its rules serve."""
     found = []
-    for one in corpus.frameworks.values():
-        if one.platform is not None and not (facts.family and matches(one.platform, facts)):
-            continue
-        serves: dict[str, tuple[str, ...]] = {}
+    for one in fitting(corpus, facts):
+        serves: dict[Member, tuple[str, ...]] = {}
         for control in one.controls:
             for rule in control.rules:
-                serves[rule] = (*serves.get(rule, ()), control.id)
+                key = (rule, control.variants.get(rule, ""))
+                serves[key] = (*serves.get(key, ()), control.id)
         found.append((one, serves))
     return tuple(found)
+
+
+def fitting(corpus: Corpus, facts: Facts) -> Iterator[Framework]:
+    """Yield the frameworks that are for a host."""
+    for one in corpus.frameworks.values():
+        if one.platform is None or (facts.family and matches(one.platform, facts)):
+            yield one
+
+
+def variants(corpus: Corpus, facts: Facts) -> Mapping[str, frozenset[str]]:
+    """Return the variants by rule that the frameworks of a host count beside a rule's own."""
+    found: dict[str, set[str]] = {}
+    for one in fitting(corpus, facts):
+        for control in one.controls:
+            for rule, name in control.variants.items():
+                found.setdefault(rule, set()).add(name)
+    return {rule: frozenset(names) for rule, names in found.items()}

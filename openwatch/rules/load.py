@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.resources
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from openwatch.errors import RuleError
-from openwatch.rules import frameworks, parse, relations, variables
+from openwatch.rules import frameworks, parse, relations, tiers, variables, variants
 from openwatch.rules.decode import Source
 from openwatch.rules.document import MAX_BYTES, Node, documents
-from openwatch.rules.types import Corpus, Framework, Problem, Rule
-
-_FORMAT = 1  # raised when the same corpus is judged in another way
+from openwatch.rules.types import Corpus, Framework, Problem, Rule, Template, Tiers
 
 
 class _Reading:
@@ -25,6 +20,8 @@ class _Reading:
         self.values = values
         self.rules: dict[str, Rule] = {}
         self.frameworks: dict[str, tuple[Framework, str, int]] = {}
+        self.templates: dict[str, Template] = {}
+        self.names: set[str] = set()  # of variables, in documents that were refused, too
         self.problems: list[Problem] = []
 
     def refuse(self, file: str, line: int, message: str) -> None:
@@ -43,7 +40,7 @@ class _Reading:
             for node in documents(data, name):
                 self.document(node, source)
         except RuleError as error:
-            self.refuse(name, error.line, _without_place(error))
+            self.refuse(name, error.line, error.bare)
 
     def document(self, node: Node, source: Source) -> None:
         """Read a framework, one rule, or the rules of a list."""
@@ -55,13 +52,14 @@ class _Reading:
             self.one(node, source)
 
     def one(self, node: Node, source: Source) -> None:
+        self.names.update(variants.names_in(node))
         try:
             if node.items is not None and "controls" in node.items:
                 self.framework(node, source)
             else:
                 self.rule(node, source)
         except RuleError as error:
-            self.refuse(source.file, error.line, _without_place(error))
+            self.refuse(source.file, error.line, error.bare)
 
     def rule(self, node: Node, source: Source) -> None:
         found = parse.rule(node, source)
@@ -72,6 +70,8 @@ class _Reading:
             )
             raise source.error(message, node)
         self.rules[found.id] = found
+        if template := variants.template(node, source.file):
+            self.templates[found.id] = template
 
     def framework(self, node: Node, source: Source) -> None:
         found = frameworks.framework(node, source)
@@ -87,15 +87,27 @@ def load(
 ) -> Corpus:
     """Return the embedded rules and frameworks, and those of more directories.
 
-    A directory holds `rules/` and `frameworks/`, or rule files directly. A bad document is left
-    out and listed in `problems`; the rest loads. Raise RuleError for a bad variable.
+    A directory holds `rules/` and `frameworks/`, or rule files directly, and `variables/`. A bad
+    document is left out and listed in `problems`; the rest loads. `variables` are the command
+    line's. Raise RuleError for a value of a variable that is in doubt, from there or from a file:
+    to judge by another value would be a wrong verdict.
     """
     return read([assets(), *directories], variables or {})
 
 
-def read(directories: Sequence[Path], given: Mapping[str, object]) -> Corpus:
-    """Return what the directories hold, and nothing else. Raise RuleError for a bad variable."""
-    values = variables.resolve(given)
+def read(
+    directories: Sequence[Path], given: Mapping[str, object], *, strictly: bool = True
+) -> Corpus:
+    """Return what the directories hold, and nothing else. Raise RuleError as `load` does.
+
+    Unless `strictly`, a bad file of variables is listed in `problems` like any other document.
+    """
+    said = tiers.read(directories)
+    if strictly and said.problems:
+        lines = [f"{p.file}:{p.line}: {p.message}" for p in said.problems]
+        raise RuleError("\n  ".join(["the variables cannot be used:", *lines]))
+    fleet = {**variables.DEFAULTS, **said.tiers.fleet}
+    values = variables.resolve(given, fleet)
     reading = _Reading(values)
     for directory in directories:
         if not directory.is_dir():
@@ -106,19 +118,34 @@ def read(directories: Sequence[Path], given: Mapping[str, object]) -> Corpus:
                 reading.refuse(name, 0, "is not read: rename it to end in .yml")
                 continue
             reading.file(path, name)
+    for name in given:
+        if name not in fleet:
+            variables.look_up(name, {**fleet, **dict.fromkeys(reading.names, "")}, "", 0)
+    reading.problems += [*said.problems, *tiers.unknown(said.said, reading.names)]
     reading.problems += relations.problems(reading.rules)
     reading.problems += relations.unknown_controls(reading.frameworks.values(), reading.rules)
-    document = _canonical(reading.rules)
-    return Corpus(
-        rules=dict(sorted(reading.rules.items())),
-        frameworks=frameworks.completed(
-            (found for found, _, _ in reading.frameworks.values()), reading.rules
-        ),
-        problems=tuple(reading.problems),
-        document=document,
-        hash=hashlib.sha256(document).digest(),
-        variables=dict(values),
+    return _assembled(reading, said.tiers, {name: values[name] for name in given})
+
+
+def _assembled(reading: _Reading, said: Tiers, given: Mapping[str, variables.Value]) -> Corpus:
+    rules = dict(sorted(reading.rules.items()))
+    finder = variants.Finder(rules, reading.templates, reading.values, given)
+    found = {}
+    whole = frameworks.completed((one for one, _, _ in reading.frameworks.values()), rules)
+    for name, one in whole.items():
+        _, file, line = reading.frameworks.get(name, (None, "", 0))
+        found[name] = finder.framework(one, file, line)
+    bare = Corpus(
+        rules=rules,
+        frameworks=found,
+        problems=(*reading.problems, *finder.problems),
+        document=b"",
+        hash=b"",
+        tiers=Tiers(said.fleet, said.groups, said.hosts, given),
+        templates=reading.templates,
+        parameters=finder.parameters,
     )
+    return variants.assembled(bare, rules, finder.rules, reading.values)
 
 
 def assets() -> Path:
@@ -131,34 +158,10 @@ def assets() -> Path:
 def _files(directory: Path) -> Iterator[tuple[Path, str]]:
     """Yield the documents of a directory in a stable order, each with its name for messages."""
     split = [directory / name for name in ("rules", "frameworks")]
+    apart = directory / tiers.FOLDER
     for top in [one for one in split if one.is_dir()] or [directory]:
         for path in sorted(top.rglob("*")):
+            if path.is_relative_to(apart):
+                continue
             if path.suffix in {".yml", ".yaml"} and path.is_file():
                 yield path, str(path.relative_to(directory.parent))
-
-
-def _without_place(error: RuleError) -> str:
-    """Return the message alone: a Problem has the file and the line in fields of their own."""
-    for place in (f"{error.file}:{error.line}: ", f"{error.file}: "):
-        if error.message.startswith(place):
-            return error.message[len(place) :]
-    return error.message
-
-
-def _canonical(rules: Mapping[str, Rule]) -> bytes:
-    """Return everything that can change a verdict, in one form."""
-    body = [
-        {
-            "id": rule.id,
-            "severity": rule.severity,
-            "platforms": rule.platforms,
-            "implementations": [
-                {"when": one.when, "default": one.default, "check": one.check}
-                for one in rule.implementations
-            ],
-            "depends_on": rule.depends_on,
-            "supersedes": rule.supersedes,
-        }
-        for _, rule in sorted(rules.items())
-    ]
-    return msgspec.json.encode({"format": _FORMAT, "rules": body}, order="deterministic")

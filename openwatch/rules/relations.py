@@ -25,6 +25,18 @@ def problems(rules: Mapping[str, Rule]) -> Iterator[Problem]:
             yield Problem(rule.file, rule.line, message)
 
 
+def conflicts(rules: Mapping[str, Rule], judged: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs among the judged rules that contradict each other, each pair once."""
+    there = set(judged)
+    found = {
+        (min(name, other), max(name, other))
+        for name in there
+        for other in rules[name].conflicts_with
+        if other in there and other != name
+    }
+    return tuple(sorted(found))
+
+
 def unknown_controls(
     found: Iterable[tuple[Framework, str, int]], rules: Mapping[str, Rule]
 ) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from openwatch.checks.types import Severity
+from openwatch.rules.document import Node
 
 
 class Platform(msgspec.Struct, frozen=True):
@@ -66,8 +67,33 @@ class Rule(msgspec.Struct, frozen=True):
     line: int = 0
 
 
+class Template(msgspec.Struct, frozen=True):
+    """A rule as it was written, kept where variables stand in it, to be read with other values."""
+
+    node: Node
+    file: str
+    names: frozenset[str]  # the variables that stand anywhere in it
+    judged: frozenset[str]  # those of them that stand in its checks and gates
+
+
+class Tiers(msgspec.Struct, frozen=True):
+    """What operators say of variables beside the defaults, the weakest first.
+
+    The names of groups and hosts are lower-case. `given` is the command line's.
+    """
+
+    fleet: Mapping[str, Any] = {}
+    groups: Mapping[str, Mapping[str, Any]] = {}
+    hosts: Mapping[str, Mapping[str, Any]] = {}
+    given: Mapping[str, Any] = {}
+
+
 class Control(msgspec.Struct, frozen=True):
-    """A line of a framework: which rules serve it, at which level."""
+    """A line of a framework: which rules serve it, at which level, with which parameters.
+
+    `params` are the benchmark's own values of variables; `variants` names, for each rule that
+    uses one of them, the variant that is judged for this control.
+    """
 
     id: str
     rules: tuple[str, ...] = ()
@@ -75,6 +101,8 @@ class Control(msgspec.Struct, frozen=True):
     title: str = ""
     automated: bool = True
     reason: str = ""  # why nothing can automate it
+    params: Mapping[str, Any] = {}
+    variants: Mapping[str, str] = {}
 
 
 class Framework(msgspec.Struct, frozen=True):
@@ -104,4 +132,8 @@ class Corpus(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...]
     document: bytes  # canonical JSON of everything that can change a verdict
     hash: bytes  # SHA-256 of `document`
-    variables: Mapping[str, Any] = {}
+    variables: Mapping[str, Any] = {}  # in effect where no group or host says otherwise
+    tiers: Tiers = Tiers()
+    templates: Mapping[str, Template] = {}  # by rule
+    variants: Mapping[str, Mapping[str, Rule]] = {}  # by rule, then by the variant's name
+    parameters: Mapping[str, Mapping[str, Any]] = {}  # a variant's values, by its name

@@ -107,23 +107,26 @@ _HARMLESS_QUOTED = re.compile(
 )  # and in a program given to awk or sed
 
 
-def resolve(given: Mapping[str, object]) -> Mapping[str, Value]:
-    """Return the defaults with `given` over them, each of its default's type. Raise RuleError.
+def resolve(
+    given: Mapping[str, object], base: Mapping[str, Value] = DEFAULTS
+) -> Mapping[str, Value]:
+    """Return `base` with `given` over it, each value of the type it has there. Raise RuleError.
 
-    A name without a default is taken as it is: an operator's own rules may use it.
+    A number may be given as text, and a list as words with commas: that is how a command line
+    says them. A name that `base` does not have is taken as it is: an operator's own rules may
+    use it.
     """
-    values: dict[str, Value] = dict(DEFAULTS)
+    values: dict[str, Value] = dict(base)
     for name, value in given.items():
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
             raise RuleError(
                 f"variable name {name!r} is not a letter followed by letters, digits"
             )
-        values[name] = _typed(name, value)
+        values[name] = _typed(name, value, base.get(name))
     return values
 
 
-def _typed(name: str, value: object) -> Value:
-    default = DEFAULTS.get(name)
+def _typed(name: str, value: object, default: Value | None) -> Value:
     if isinstance(value, bool) or value is None:
         raise RuleError(f"variable `{name}` must be text, a number or a list, not {value!r}")
     if isinstance(default, int):
@@ -137,17 +140,20 @@ def _typed(name: str, value: object) -> Value:
     if isinstance(default, tuple) and isinstance(value, str):
         value = [part for part in re.split(r"[,\s]+", value) if part]
     if isinstance(value, (list, tuple)):
-        return tuple(_member(name, item) for item in value)
+        return tuple(member(name, item) for item in value)
     if isinstance(default, tuple) or not isinstance(value, (int, str)):
         raise RuleError(f"variable `{name}` must be a list of words, not {value!r}")
     return value
 
 
-def _member(name: str, item: object) -> str:
+def member(name: str, item: object, file: str = "", line: int = 0) -> str:
+    """Return one word of a list. Raise RuleError for an empty one, or one with comma or space."""
     text = str(item)
     if not text or re.search(r"[,\s]", text):
         raise RuleError(
-            f"variable `{name}`: {text!r} cannot be a member, it is empty or has a comma or space"
+            f"variable `{name}`: {text!r} cannot be a member, it is empty or has a comma or space",
+            file=file,
+            line=line,
         )
     return text
 

@@ -15,6 +15,9 @@ from openwatch.evidence.redact import redact
 from openwatch.scans.judge import Ruling
 from openwatch.scans.plan import Plan
 
+# The controls by framework that count a rule under a variant ("": its own parameters).
+References = Mapping[tuple[str, str], Mapping[str, tuple[str, ...]]]
+
 
 class CheckRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One check of a rule: its verdict, and the ids of the probes it asked."""
@@ -28,8 +31,23 @@ class CheckRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     probes: tuple[str, ...] = ()
 
 
+class VariantRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A rule's verdict under the parameters of a benchmark, and the controls that count it."""
+
+    status: Status
+    reason: Reason
+    detail: str = ""
+    expected: str = ""
+    actual: str = ""
+    checks: tuple[CheckRecord, ...] = ()
+    references: Mapping[str, tuple[str, ...]] = {}
+
+
 class RuleRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One rule as it was then, and its verdict."""
+    """One rule as it was then, and its verdict.
+
+    `references` are all controls that the rule serves, under its own parameters or others.
+    """
 
     id: str
     title: str
@@ -43,6 +61,7 @@ class RuleRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     actual: str = ""
     checks: tuple[CheckRecord, ...] = ()
     references: Mapping[str, tuple[str, ...]] = {}
+    variants: Mapping[str, VariantRecord] = {}
 
 
 class ScanRecord(msgspec.Struct, frozen=True):
@@ -64,9 +83,9 @@ class Answered(msgspec.Struct, frozen=True, array_like=True):
 def scan_record(
     plan: Plan,
     rulings: Mapping[str, Ruling],
-    references: Mapping[str, Mapping[str, tuple[str, ...]]],
+    references: References,
 ) -> ScanRecord:
-    """Build the document of a scan; `references` maps rule to framework to controls."""
+    """Build the document of a scan."""
     clean = _redaction(rulings)
     rules = {}
     asked: set[str] = set()
@@ -75,19 +94,22 @@ def scan_record(
         if ruling is None:
             continue
         rule, verdict = step.rule, ruling.verdict
-        checks = tuple(
-            CheckRecord(
-                method=check.method,
-                status=check.verdict.status,
-                reason=check.verdict.reason,
-                detail=clean(check.verdict.detail),
-                expected=clean(check.verdict.expected),
-                actual=clean(check.verdict.actual),
-                probes=check.probes,
+        checks = _checks(ruling, clean)
+        variants = {
+            name: VariantRecord(
+                status=other.verdict.status,
+                reason=other.verdict.reason,
+                detail=clean(other.verdict.detail),
+                expected=clean(other.verdict.expected),
+                actual=clean(other.verdict.actual),
+                checks=_checks(other, clean),
+                references=references.get((rule.id, name), {}),
             )
-            for check in ruling.checks
-        )
-        asked.update(probe for check in checks for probe in check.probes)
+            for name, other in ruling.variants.items()
+        }
+        for judged in (checks, *(other.checks for other in variants.values())):
+            asked.update(probe for check in judged for probe in check.probes)
+        served = [references.get((rule.id, name), {}) for name in ("", *variants)]
         rules[rule.id] = RuleRecord(
             id=rule.id,
             title=rule.title,
@@ -100,10 +122,26 @@ def scan_record(
             expected=clean(verdict.expected),
             actual=clean(verdict.actual),
             checks=checks,
-            references=references.get(rule.id, {}),
+            references={name: ids for one in served for name, ids in one.items()},
+            variants=variants,
         )
     commands = {probe.id: probe.script for probe in plan.probes if probe.id in asked}
     return ScanRecord(rules, commands)
+
+
+def _checks(ruling: Ruling, clean: Callable[[str], str]) -> tuple[CheckRecord, ...]:
+    return tuple(
+        CheckRecord(
+            method=check.method,
+            status=check.verdict.status,
+            reason=check.verdict.reason,
+            detail=clean(check.verdict.detail),
+            expected=clean(check.verdict.expected),
+            actual=clean(check.verdict.actual),
+            probes=check.probes,
+        )
+        for check in ruling.checks
+    )
 
 
 def encoded(record: ScanRecord) -> bytes:
@@ -133,8 +171,9 @@ def _redaction(rulings: Mapping[str, Ruling]) -> Callable[[str], str]:
 
     Looking once at everything costs a hundredth of looking at each of two thousand short texts.
     """
-    verdicts = [ruling.verdict for ruling in rulings.values()]
-    verdicts += [check.verdict for ruling in rulings.values() for check in ruling.checks]
+    every = [one for ruling in rulings.values() for one in (ruling, *ruling.variants.values())]
+    verdicts = [ruling.verdict for ruling in every]
+    verdicts += [check.verdict for ruling in every for check in ruling.checks]
     whole = "\n\0\n".join(text for v in verdicts for text in (v.detail, v.expected, v.actual))
     if not redact(whole.encode()).masked:
         return lambda text: text

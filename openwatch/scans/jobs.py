@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,12 +27,14 @@ from openwatch.jobs.types import Claim, Job
 from openwatch.keys.signing import Signer
 from openwatch.posture import history
 from openwatch.posture.ledger import Ledger
-from openwatch.posture.lens import lenses
+from openwatch.posture.lens import OWN, lenses
 from openwatch.posture.types import Judged, Lens, ScanMark
 from openwatch.rules import capabilities, frameworks
+from openwatch.rules.resolve import Resolver
 from openwatch.rules.types import Corpus
 from openwatch.scans import documents
 from openwatch.scans.collect import Collected, Conversation
+from openwatch.scans.documents import References
 from openwatch.scans.judge import Ruling, judge
 from openwatch.scans.plan import Plan, plan
 from openwatch.ssh.connect import connect
@@ -44,8 +46,6 @@ logger = logging.getLogger(__name__)
 _QUERIES = load("openwatch.scans")
 _PROGRESS_EVERY = 0.25  # seconds between two notes of how far a scan is
 _NOT_RECORDED = {Reason.PLATFORM, Reason.NOT_ASKED}
-
-References = Mapping[str, Mapping[str, tuple[str, ...]]]  # rule -> framework -> controls
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -59,11 +59,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """A scan that has started: its row, its host, and what was known of that."""
+    """A scan that has started: its row, its host, what was known of that, and its rules."""
 
     mark: ScanMark
     target: Target
     known: Facts | None
+    corpus: Corpus
 
 
 class Scanner:
@@ -76,7 +77,7 @@ class Scanner:
         self._db = db
         self._vault = vault
         self._config = config
-        self._corpus = corpus
+        self._corpora = Resolver(corpus)
         self._signer = signer
         self._ledger = Ledger(db)
         self._capabilities = capabilities.needed(corpus)
@@ -126,7 +127,8 @@ class Scanner:
                 raise errors.NotFound(f"there is no open scan {claim.id}")
             target = targets.target(self._db, self._vault, row["host"], self._config)
         known = None if row["facts"] is None else _facts(row["facts"])
-        return Begun(ScanMark(claim.id, row["key"], row["host"]), target, known)
+        corpus = self._corpora.corpus(target.name, row["tags"])
+        return Begun(ScanMark(claim.id, row["key"], row["host"]), target, known, corpus)
 
     def _ask(self, begun: Begun, note: Callable[[int, int], None]) -> Answer:
         """Ask everything in one trip where the host is as it was known to be."""
@@ -141,19 +143,18 @@ class Scanner:
             )
             try:
                 talk.start()
-                return self._converse(talk, begun.known, session.host_key)
+                return self._converse(talk, begun, session.host_key)
             finally:
                 talk.close()
         finally:
             session.close()
 
-    def _converse(
-        self, talk: Conversation, known: Facts | None, host_key: HostKey | None
-    ) -> Answer:
+    def _converse(self, talk: Conversation, begun: Begun, host_key: HostKey | None) -> Answer:
+        corpus, known = begun.corpus, begun.known
         detection = capabilities.detection_probe(self._capabilities)
         if known is None:
             known = capabilities.parse(talk.detect(detection.script), self._capabilities)
-        planned = plan(self._corpus, known, Lane.CONFIG)
+        planned = plan(corpus, known, Lane.CONFIG)
         collected = talk.ask([detection, *planned.probes])
         seen = collected.observations[detection.id]
         facts = known
@@ -161,7 +162,7 @@ class Scanner:
             facts = capabilities.parse(seen.stdout, self._capabilities)
         if facts != known:
             # The host is not what it was: what the new plan asks beyond the old is asked now.
-            planned = plan(self._corpus, facts, Lane.CONFIG)
+            planned = plan(corpus, facts, Lane.CONFIG)
             asked = collected.observations
             more = talk.ask([p for p in planned.probes if p.id not in asked])
             collected = _joined(collected, more, planned.probes)
@@ -217,25 +218,22 @@ class Scanner:
         """Write everything that a scan found; in the ledger's transaction."""
         db, mark = self._db, begun.mark
         queue.hold(db, claim)
-        views, references = self._view(answer.facts)
-        planned = [step.rule.id for step in answer.plan.steps]
+        views, references = self._view(begun.corpus, answer.facts)
         recorded = {
             rule: ruling
             for rule, ruling in rulings.items()
             if ruling.verdict.reason not in _NOT_RECORDED
         }
-        out_of_plan = {r for r, x in rulings.items() if x.verdict.reason is Reason.PLATFORM}
-        stays = [rule for rule in planned if rule not in out_of_plan]
-        evidence = self._store(answer, recorded, references, mark.host)
-        severities = {step.rule.id: step.rule.severity for step in answer.plan.steps}
+        stays = [
+            (step.rule.id, variant)
+            for step in answer.plan.steps
+            if rulings[step.rule.id].verdict.reason is not Reason.PLATFORM
+            for variant in (OWN, *step.variants)
+        ]
+        evidence = self._store(begun, answer, recorded, references)
         self._ledger.record(
             mark,
-            [
-                Judged(
-                    rule, x.verdict.status, severities[rule], x.verdict.reason, x.verdict.digest
-                )
-                for rule, x in recorded.items()
-            ],
+            list(_judged(answer.plan, recorded)),
             history.unplanned(db, mark.host, stays),
             views,
             evidence["verdicts"],
@@ -256,10 +254,10 @@ class Scanner:
 
     def _store(
         self,
+        begun: Begun,
         answer: Answer,
         recorded: Mapping[str, Ruling],
         references: References,
-        host: int,
     ) -> dict[str, bytes]:
         """Store what the scan rests on and return the hashes."""
         db = self._db
@@ -268,35 +266,58 @@ class Scanner:
         observations = answer.collected.observations
         there = {probe: o for probe, o in observations.items() if o.absent is None}
         # The corpus with them: without it the scan's corpus hash would point at nothing.
-        contents = [document, facts, self._corpus.document]
+        contents = [document, facts, begun.corpus.document]
         hashes = blobs.store(db, [*contents, *(documents.answered(o) for o in there.values())])
         by_probe = dict(zip(there, hashes[len(contents) :], strict=True))
         entries = [
             Entry(probe, by_probe.get(probe), o.exit if o.absent is None else o.absent)
             for probe, o in observations.items()
         ]
-        previous = db.value(_QUERIES["previous_manifest"], host=host, lane=Lane.CONFIG.value)
+        previous = db.value(
+            _QUERIES["previous_manifest"], host=begun.mark.host, lane=Lane.CONFIG.value
+        )
         return {
             "verdicts": hashes[0],
             "facts": hashes[1],
-            "corpus": self._corpus.hash,
+            "corpus": begun.corpus.hash,
             "manifest": manifests.store(
                 db, entries, None if previous is None else bytes(previous)
             ),
         }
 
-    def _view(self, facts: Facts) -> tuple[tuple[Lens, ...], References]:
-        """Return the lenses of a platform and the controls that each rule serves there."""
+    def _view(self, corpus: Corpus, facts: Facts) -> tuple[tuple[Lens, ...], References]:
+        """Return the lenses of a platform and the controls that each rule serves there.
+
+        They are the same for every host's corpus: a host's variables change no framework.
+        """
         platform = (facts.family, facts.major)
         if platform not in self._views:
-            fitting = frameworks.members(self._corpus, facts)
-            references: dict[str, dict[str, tuple[str, ...]]] = {}
+            fitting = frameworks.members(corpus, facts)
+            references: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
             for framework, rules in fitting:
-                for rule, controls in rules.items():
-                    references.setdefault(rule, {})[framework.id] = tuple(controls)
+                for member, controls in rules.items():
+                    references.setdefault(member, {})[framework.id] = controls
             found = lenses((f.id, f.family, f.title, rules) for f, rules in fitting)
             self._views[platform] = (found, references)
         return self._views[platform]
+
+
+def _judged(plan: Plan, recorded: Mapping[str, Ruling]) -> Iterator[Judged]:
+    """Yield the verdicts as the ledger takes them: of each rule, then of its variants."""
+    for step in plan.steps:
+        if (ruling := recorded.get(step.rule.id)) is None:
+            continue
+        for variant, one in ((OWN, ruling), *ruling.variants.items()):
+            found = one.verdict
+            if found.reason not in _NOT_RECORDED:
+                yield Judged(
+                    step.rule.id,
+                    found.status,
+                    step.rule.severity,
+                    found.reason,
+                    found.digest,
+                    variant,
+                )
 
 
 def _facts(stored: str) -> Facts | None:

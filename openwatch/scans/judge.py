@@ -33,10 +33,11 @@ class CheckRuling(msgspec.Struct, frozen=True):
 
 
 class Ruling(msgspec.Struct, frozen=True):
-    """The verdict of a rule and of each of its checks."""
+    """The verdict of a rule and of each of its checks, and of its variants by their names."""
 
     verdict: Verdict
     checks: tuple[CheckRuling, ...] = ()
+    variants: Mapping[str, Ruling] = {}
 
 
 def judge(plan: Plan, facts: Facts, observations: Observations) -> Mapping[str, Ruling]:
@@ -44,10 +45,23 @@ def judge(plan: Plan, facts: Facts, observations: Observations) -> Mapping[str, 
     answers = Answers(observations)
     rulings: dict[str, Ruling] = {}
     for step in plan.steps:
-        own = _ruling(step, facts, answers)
-        verdict = _with_dependencies(step, own.verdict, rulings)
-        rulings[step.rule.id] = own if verdict is own.verdict else Ruling(verdict, own.checks)
+        own = _in_context(step, facts, answers, rulings)
+        variants = {
+            name: _in_context(other, facts, answers, rulings)
+            for name, other in step.variants.items()
+        }
+        if variants:
+            own = msgspec.structs.replace(own, variants=variants)
+        rulings[step.rule.id] = own
     return rulings
+
+
+def _in_context(
+    step: Step, facts: Facts, answers: Answers, before: Mapping[str, Ruling]
+) -> Ruling:
+    own = _ruling(step, facts, answers)
+    verdict = _with_dependencies(step, own.verdict, before)
+    return own if verdict is own.verdict else Ruling(verdict, own.checks)
 
 
 def _ruling(step: Step, facts: Facts, answers: Answers) -> Ruling:

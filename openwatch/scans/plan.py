@@ -9,7 +9,7 @@ import msgspec
 
 from openwatch.checks import registry
 from openwatch.checks.types import Facts, Lane, Method, Probe, Reason, Status, Verdict
-from openwatch.rules import platforms
+from openwatch.rules import frameworks, platforms
 from openwatch.rules.relations import in_circles
 from openwatch.rules.types import Check, Corpus, Implementation, Rule, When
 
@@ -23,11 +23,15 @@ class Leaf(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One rule: its checks, all of which must hold, or a verdict that needs no answer."""
+    """One rule: its checks, all of which must hold, or a verdict that needs no answer.
+
+    `variants` are the same rule under the parameters of a benchmark that is for this host.
+    """
 
     rule: Rule
     leaves: tuple[Leaf, ...] = ()
     verdict: Verdict | None = None
+    variants: Mapping[str, Step] = {}
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -48,25 +52,24 @@ def plan(
     """
     chosen = {name: _choose(rule, facts) for name, rule in corpus.rules.items()}
     removed = _superseded(corpus.rules, chosen)
+    others = frameworks.variants(corpus, facts)
     steps: list[Step] = []
     probes: dict[str, Probe] = {}
     for name in _ordered(corpus.rules):
         if name in removed or (only is not None and name not in only):
             continue
         rule, choice = corpus.rules[name], chosen[name]
-        if isinstance(choice, Verdict):
-            if lane is Lane.CONFIG:
-                steps.append(Step(rule, verdict=choice))
-            continue
-        asked = [(leaf, _probes(leaf, facts)) for leaf in _leaves(choice.check)]
+        step, asked = _step(rule, choice, facts)
         if _lane(asked) is not lane:
             continue
-        leaves = []
-        for (method, parameters), questions in asked:
-            ids = tuple(question.id for question in questions)
-            leaves.append(Leaf(method, parameters, ids))
-            probes |= dict(zip(ids, questions, strict=True))
-        steps.append(Step(rule, tuple(leaves)))
+        probes |= asked
+        variants = {}
+        for variant in sorted(others.get(name, ())):
+            other = corpus.variants[name][variant]
+            same = choice if step.verdict else _choose(other, facts)
+            variants[variant], asked = _step(other, same, facts)
+            probes |= asked
+        steps.append(msgspec.structs.replace(step, variants=variants) if variants else step)
     return Plan(lane, tuple(probes.values()), tuple(steps))
 
 
@@ -167,11 +170,22 @@ def _leaves(check: Check) -> Iterator[tuple[Method, msgspec.Struct]]:
         yield registry.METHODS[check.method], check.parameters
 
 
-def _probes(leaf: tuple[Method, msgspec.Struct], facts: Facts) -> tuple[Probe, ...]:
-    method, parameters = leaf
-    return method.probes(parameters, facts)
+def _step(
+    rule: Rule, choice: Implementation | Verdict, facts: Facts
+) -> tuple[Step, Mapping[str, Probe]]:
+    """Return a rule's step and the questions of it, by their ids."""
+    if isinstance(choice, Verdict):
+        return Step(rule, verdict=choice), {}
+    leaves = []
+    probes: dict[str, Probe] = {}
+    for method, parameters in _leaves(choice.check):
+        questions = method.probes(parameters, facts)
+        ids = tuple(question.id for question in questions)
+        leaves.append(Leaf(method, parameters, ids))
+        probes.update(zip(ids, questions, strict=True))
+    return Step(rule, tuple(leaves)), probes
 
 
-def _lane(asked: list[tuple[tuple[Method, msgspec.Struct], tuple[Probe, ...]]]) -> Lane:
-    lanes = {probe.lane for _, probes in asked for probe in probes}
+def _lane(asked: Mapping[str, Probe]) -> Lane:
+    lanes = {probe.lane for probe in asked.values()}
     return Lane.FILESYSTEM if Lane.FILESYSTEM in lanes else Lane.CONFIG

@@ -66,7 +66,7 @@ def test_no_option_has_a_default_by_accident() -> None:
     [
         ("srve", "unknown command 'srve'; did you mean serve?"),
         ("serve --confg /f", "unknown option --confg; did you mean --config?"),
-        ("-x", "unknown option -x"),
+        ("-y", "unknown option -y"),
         ("serve --config", "--config needs a value"),
         ("check -H", "-H needs a value"),
         ("check --s x", "--s could be any of --severity, --status, --sudo"),

@@ -107,7 +107,7 @@ def test_the_json_holds_every_rule_by_id() -> None:
     assert [r["id"] for r in found["rules"]] == ["a", "b"]
     assert set(found["rules"][0]) == {
         "id", "title", "severity", "category", "status", "reason", "detail", "expected", "actual",
-        "controls",
+        "controls", "parameters",
     }  # fmt: skip
     assert found["facts"]["family"] == "debian"
 

@@ -45,7 +45,8 @@ def read(folder: Path, framework: str = FRAMEWORK, **references: str) -> Corpus:
 
 def served(corpus: Corpus, family: str, version: str) -> dict[str, dict[str, tuple[str, ...]]]:
     found = members(corpus, Facts(family=family, version=version))
-    return {framework.id: dict(serves) for framework, serves in found}
+    assert all(variant == "" for _, serves in found for _, variant in serves)
+    return {one.id: {rule: ids for (rule, _), ids in serves.items()} for one, serves in found}
 
 
 def test_controls_are_turned_into_members_on_the_platform_and_its_rebuilds(tmp_path):
