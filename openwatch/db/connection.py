@@ -139,6 +139,12 @@ class Connection(pg8000.dbapi.Connection):  # type: ignore[misc] # pg8000 is unt
         """Read what the server sent unasked, without waiting. Raise DatabaseUnavailable at its end."""
         self._whole(self._receive)
 
+    def interrupt(self) -> None:
+        """End what another thread waits for here: to it the server has closed the connection."""
+        with contextlib.suppress(OSError, AttributeError):  # it may be closed already
+            # An SSLSocket's own method would take the TLS layer away from under the reader.
+            socket.socket.shutdown(self._usock, socket.SHUT_RDWR)
+
     def abandon(self) -> None:
         """Close the socket, whatever state it is in."""
         self._break("it was closed")

@@ -20,7 +20,7 @@ from openwatch import errors
 from openwatch.db.conninfo import words
 
 SOCKETS = "/var/run/postgresql"  # where Debian's and Red Hat's libpq look
-_CONNECT_TIMEOUT = 10
+_CONNECT_TIMEOUT = 5  # seconds; while one thread waits, others wait for it
 _PORT = re.compile(r"[0-9]{1,5}")
 _NAME = re.compile(r"[a-z_]{1,40}")
 _NUMBER = re.compile(r"-?[0-9]{1,9}")

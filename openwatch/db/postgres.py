@@ -17,6 +17,7 @@ from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 
 from openwatch import errors
 from openwatch.db.connection import Connection
+from openwatch.db.pulse import Pulse
 from openwatch.db.queries import Query
 
 Row = dict[str, Any]
@@ -104,6 +105,34 @@ class Database(PooledPostgresqlDatabase):  # type: ignore[misc] # playhouse is u
             timeout=_POOL_WAIT,
             open=connect,
         )
+        self._is_interrupted = False
+        self.pulse = Pulse(self)
+
+    def close_all(self) -> None:
+        """Close every connection."""
+        self.pulse.close()
+        super().close_all()
+
+    def separate(self) -> Connection:
+        """Open a connection outside the pool; the caller closes it."""
+        connect: Callable[[], Connection] = self.connect_params["open"]
+        return connect()
+
+    def interrupt(self) -> None:
+        """End what threads wait for on the pool's connections, and open no other until `resume`."""
+        self._is_interrupted = True
+        for held in list(self._in_use.values()):
+            held.connection.interrupt()
+
+    def resume(self) -> None:
+        """Open connections again."""
+        self._is_interrupted = False
+
+    def _connect(self) -> Connection:
+        if self._is_interrupted:
+            raise errors.DatabaseUnavailable("PostgreSQL does not answer")
+        connection: Connection = super()._connect()
+        return connection
 
     def _is_closed(self, connection: Connection) -> bool:
         if not self._adapter.is_connection_closed(connection):

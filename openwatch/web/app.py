@@ -23,6 +23,7 @@ from openwatch.web.middleware import (
     Attempts,
     ClientAddress,
     Edge,
+    Turns,
     begin,
     operation_of,
     require_csrf,
@@ -79,6 +80,7 @@ class _Dispatch:
         self._services = services
         self._client = ClientAddress(services.config.server.trusted_proxies)
         self._attempts = Attempts()
+        self._turns = Turns(services.config.server.threads)
 
     def responder(self, operation: Operation) -> _Responder:
         """Return what Falcon calls for a row."""
@@ -102,6 +104,19 @@ class _Dispatch:
         address = self._client.of(req.env)
         if operation.path in LIMITED:
             self._attempts.require(address)
+            with self._turns.one():
+                self._answer(operation, req, resp, values, address)
+        else:
+            self._answer(operation, req, resp, values, address)
+
+    def _answer(
+        self,
+        operation: Operation,
+        req: falcon.Request,
+        resp: falcon.Response,
+        values: dict[str, str],
+        address: str,
+    ) -> None:
         require_csrf(req)
         parameters = decoding.path_parameters(operation, values)
         context = Context(
@@ -115,7 +130,8 @@ class _Dispatch:
         if not operation.needs_database:
             _handle(operation, req, resp, context, parameters)
             return
-        with self._services.db.scope():
+        db = self._services.db
+        with db.pulse.watched(), db.scope():
             context.principal = auth.principal_of(self._services, req)
             auth.authorise(operation, context.principal)
             _handle(operation, req, resp, context, parameters)

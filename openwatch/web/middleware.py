@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
 import logging
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from typing import Any
 
 import falcon
@@ -21,8 +23,10 @@ CSRF_HEADER = "X-CSRF-Token"
 LIMITED = frozenset({"/api/v1/auth/login", "/api/v1/auth/mfa:verify"})
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN_PAGES = ("same-origin", "none")  # "none": the person themselves, not a page
 _WITHOUT_CSRF = "/api/v1/auth/"
 _MOST_ADDRESSES = 10_000
+_TURN_PAUSE = 2  # seconds after which a sign-in may be tried again
 _V6_SITE = 64  # bits: one client owns at least such a network
 
 _logger = logging.getLogger("openwatch.http")
@@ -90,10 +94,19 @@ def operation_of(req: falcon.Request) -> str | None:
 
 
 def require_csrf(req: falcon.Request) -> None:
-    """Raise Forbidden where a browser's cookie may have been sent by another site's page."""
+    """Raise Forbidden where another site's page may have made a browser send this.
+
+    A browser that says where the request comes from is believed, also where there is no cookie
+    yet: a page could sign its reader in as somebody else.
+    """
+    if req.method in _SAFE:
+        return
+    if (req.get_header("Sec-Fetch-Site") or "none") not in _OWN_PAGES:
+        raise errors.Forbidden(
+            "Another site's page made the browser send this.", code="authz.csrf_invalid"
+        )
     if (
-        req.method in _SAFE
-        or req.path.startswith(_WITHOUT_CSRF)
+        req.path.startswith(_WITHOUT_CSRF)
         or req.get_header("Authorization")
         or not req.cookies.get(SESSION_COOKIE)
     ):
@@ -138,6 +151,30 @@ class Attempts:
                 limit=self._limit,
                 window_seconds=int(self._window),
             )
+
+
+class Turns:
+    """Leaves a quarter of the request threads, at least one, to who is not signing in.
+
+    Signing in is slow on purpose; from enough addresses it would keep every thread busy.
+    """
+
+    def __init__(self, threads: int) -> None:
+        """Take how many requests are answered at once."""
+        self._free = threading.BoundedSemaphore(max(1, threads - max(1, threads // 4)))
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold a turn. Raise Overloaded where all are taken."""
+        if not self._free.acquire(blocking=False):
+            raise errors.Overloaded(
+                "Too many sign-ins at this moment; try again in a few seconds.",
+                retry_after_seconds=_TURN_PAUSE,
+            )
+        try:
+            yield
+        finally:
+            self._free.release()
 
 
 class ClientAddress:

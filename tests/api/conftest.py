@@ -49,7 +49,7 @@ class Caller:
     ):
         """Take the client and whose token it is."""
         self._client = client
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self.user_id = user_id
 
     def __call__(
@@ -67,7 +67,7 @@ class Caller:
             f"/api/v1{path}",
             json=body,
             params=query,
-            headers={**self._headers, **(headers or {})},
+            headers={**self.headers, **(headers or {})},
         )
 
 

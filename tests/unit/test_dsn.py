@@ -62,7 +62,7 @@ def test_the_database_and_the_user_have_libpq_defaults():
         "u",
         "u",
         "prefer",
-        10.0,
+        5.0,
     )
     assert dsns.parse("postgresql://u@h?connect_timeout=0", _ENV).connect_timeout is None
     assert dsns.parse("postgresql://u@h?sslrootcert=system", _ENV).sslmode == "verify-full"
