@@ -21,4 +21,7 @@ def monotonic() -> float:
 
 def rfc3339(instant: Instant) -> str:
     """Return the instant as RFC 3339 in UTC with microseconds, `2026-01-15T00:00:00.000000Z`."""
-    return instant.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # strftime would write the year 26 without its zeros, which PostgreSQL reads as another date
+    return (
+        f"{instant.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import types
 import typing
@@ -110,10 +111,18 @@ def _text(name: str, value: str) -> str:
 
 
 def _converted(name: str, value: Any, kind: Any) -> Any:
+    # A number would be taken for seconds since 1970: 20260101 is a day in August of that year.
+    is_instant = _is_instant(kind)
     try:
-        return msgspec.convert(value, kind, strict=False)
+        found = msgspec.convert(value, kind, strict=is_instant)
     except msgspec.ValidationError as error:
         raise _bad_format(name, _WHERE.sub("", str(error))) from None
+    if not is_instant:
+        return found
+    try:
+        return found.astimezone(dt.UTC)
+    except OverflowError:
+        raise _bad_format(name, "an instant in the years 1 to 9999, in UTC") from None
 
 
 def _is_sequence(kind: Any) -> bool:
@@ -123,6 +132,12 @@ def _is_sequence(kind: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(_is_sequence(one) for one in typing.get_args(kind))
     return kind in _SEQUENCES or origin in _SEQUENCES
+
+
+def _is_instant(kind: Any) -> bool:
+    if typing.get_origin(kind) in (typing.Annotated, typing.Union, types.UnionType):
+        return any(_is_instant(one) for one in typing.get_args(kind))
+    return kind is dt.datetime
 
 
 def _bad_format(name: str, expected: str) -> errors.InvalidInput:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import re
 from typing import Any
 
 import msgspec
@@ -16,6 +17,9 @@ from openwatch.web.stream import Stream
 
 MAX_BODY = 1024 * 1024
 _TASK = "openwatch.task"
+_VERSIONS = ("1.0", "1.1")
+_FOLDED = re.compile(rb"\r\n[ \t]")
+_ENCODING = re.compile(rb"\r\ntransfer-encoding:([^\r]*)", re.IGNORECASE)
 
 _SENTENCES = {
     400: ("validation.malformed", "The request is not well-formed HTTP/1.1."),
@@ -30,7 +34,16 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress is untyped
 
     def parse_header(self, header_plus: bytes) -> None:
         """Read the headers. Raise ParsingError where the message's end or host is in doubt."""
-        super().parse_header(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError:  # Python reads no number of more than 4,300 digits
+            raise ParsingError("Content-Length is far too long") from None
+        if self.version not in _VERSIONS:
+            raise ParsingError("the version is neither HTTP/1.0 nor HTTP/1.1")
+        if _FOLDED.search(header_plus):
+            raise ParsingError("a header goes on in the next line")
+        if b"," in b",".join(_ENCODING.findall(header_plus)):
+            raise ParsingError("more than one transfer encoding")
         names = self.headers
         has_encoding = self.chunked or "TRANSFER_ENCODING" in names
         if has_encoding and ("CONTENT_LENGTH" in names or self.version != "1.1"):

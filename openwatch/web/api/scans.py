@@ -231,9 +231,10 @@ def _lines(check: CheckRecord, answers: list[Answer | None]) -> list[ScanCheckEv
 def _instant(cursor: str) -> Instant:
     try:
         found = dt.datetime.fromisoformat(cursor)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
+        is_instant = found.tzinfo is not None and bool(found.astimezone(dt.UTC))
+    except (ValueError, OverflowError):
+        is_instant = False
+    if not is_instant:
         raise errors.InvalidInput(
             "cursor must be the next_cursor of an earlier page.",
             code="pagination.cursor_invalid",
