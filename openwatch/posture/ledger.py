@@ -111,7 +111,8 @@ class Ledger:
             scan, at, list(zip(verdicts, rows, strict=True)), retired, evidence
         )
         versions = {version for _, version in wanted.values()}
-        is_settled = versions <= set(begun["versions"]) and set(begun["counting"]) <= versions
+        # A lens that stopped applying has an open row of zeros: coming back, it is counted again.
+        is_settled = versions == set(begun["counting"])
         scores = {} if is_settled and not changes else self._scores(scan.host, at, wanted)
         self._mark(scan, at, asked, verdicts)
         return Recorded(at=at, changes=changes, scores=scores)

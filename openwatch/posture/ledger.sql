@@ -26,8 +26,6 @@ SELECT greatest(clock_timestamp(),
                   WHERE s.host = :host::integer AND s.recorded_at IS NOT NULL
                   ORDER BY s.recorded_at DESC LIMIT 1) + interval '1 microsecond') AS at,
        ARRAY(SELECT s.version FROM scores s
-              WHERE s.host = :host::integer AND s.until = 'infinity') AS versions,
-       ARRAY(SELECT s.version FROM scores s
               WHERE s.host = :host::integer AND s.until = 'infinity'
                 AND s.pass + s.fail + s.error + s.skipped > 0) AS counting
 

@@ -19,7 +19,7 @@ from openwatch.posture import history
 from openwatch.posture import ledger as ledger_module
 from openwatch.posture.ledger import Ledger
 from openwatch.posture.lens import ALL, lenses
-from openwatch.posture.types import ChangeKind, Counts, Judged, Recorded, ScanMark
+from openwatch.posture.types import ChangeKind, Counts, Judged, Lens, Recorded, ScanMark
 from tests.db.fleet import Clock, add_host, add_scan, judged, real_now
 
 _ROWS = Query(
@@ -364,3 +364,16 @@ def _wait_for_lock(db: Database) -> None:
             return
         pause.wait(0.02)
     raise AssertionError("nobody came to wait for the lock")
+
+
+def test_a_lens_that_stops_applying_and_comes_back_is_counted_again(database: Database) -> None:
+    cis = Lens("cis_debian12", "cis", "CIS", {("rule-0", ""): ("1.1",)})
+    ledger, host = Ledger(database), add_host(database, "web")
+    passing = [Judged("rule-0", Status.PASS, Severity.LOW, "meets", b"a" * 16)]
+    for verdicts, lenses in ((passing, (ALL, cis)), ([], (ALL,)), ([], (ALL, cis))):
+        mark = add_scan(database, host)
+        ledger.recording(partial(ledger.record, mark, verdicts, [], lenses))
+    posture = history.as_of(database, lens="cis")
+    (found,) = (*posture.fresh, *posture.never)
+    assert found.counts.passed == 1
+    assert [f.rule for f in history.findings_of(database, host, lens="cis")] == ["rule-0"]
