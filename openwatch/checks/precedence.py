@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from openwatch.checks import files
 from openwatch.checks.config_lines import Line
@@ -38,18 +38,16 @@ def sources(path: str, dropin_dir: str | None) -> tuple[Probe, ...]:
     return (files.reading(path),)
 
 
-def layered(lines: Iterable[Line]) -> list[Line]:
+def layered(lines: Iterable[Line], layers: Sequence[str] = _LAYERS) -> list[Line]:
     """Return the lines of a `reading_layers` that hold, in the order in which they are read."""
     found: dict[str, list[Line]] = {}
     for line in lines:
         found.setdefault(line.path, []).append(line)
     chosen: dict[str, str] = {}  # by the file's name
-    for path in sorted(found, key=_layer):
+    for path in sorted(found, key=lambda path: _layer(path, layers)):
         chosen.setdefault(path.rpartition("/")[2], path)
     return [line for _, path in sorted(chosen.items()) for line in found[path]]
 
 
-def _layer(path: str) -> int:
-    return next(
-        (n for n, one in enumerate(_LAYERS) if path.startswith(f"{one}/")), len(_LAYERS)
-    )
+def _layer(path: str, layers: Sequence[str]) -> int:
+    return next((n for n, one in enumerate(layers) if path.startswith(f"{one}/")), len(layers))

@@ -1,4 +1,4 @@
-"""sysctl_value: the value of a kernel parameter now."""
+"""sysctl_value: the value of a kernel parameter now, and the one that it gets at boot."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from openwatch.checks import files, precedence
 from openwatch.checks.answers import (
     answer,
     cut,
@@ -16,7 +17,9 @@ from openwatch.checks.answers import (
     unanswered,
     unexpected,
 )
+from openwatch.checks.config_lines import in_files
 from openwatch.checks.normalise import is_counter
+from openwatch.checks.parsers import sysctl
 from openwatch.checks.types import (
     Facts,
     Method,
@@ -28,15 +31,23 @@ from openwatch.checks.types import (
 )
 from openwatch.checks.values import Comparator, compares, require_number, wanted
 
+# What systemd-sysctl reads; a file hides those of its name in the directories after. It reads
+# /etc/sysctl.conf only where a link in the first directory leads there.
+_LAYERS = tuple(f"{x}/sysctl.d" for x in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
+_FILES = files.reading_layers(_LAYERS)
 _ALL = Probe("sysctl -a", seconds=20.0, limit=1 << 20, normaliser=Normaliser.SYSCTL)
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which parameter, and its value; runs of white space in either are one space."""
+    """Which parameter, and its value; runs of white space in either are one space.
+
+    With `persist` the files that are read at boot must say so too.
+    """
 
     key: str
     expected: str
     comparator: Comparator = "=="
+    persist: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what could not be judged."""
@@ -44,7 +55,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(
                 f"`key` must be a parameter such as kernel.kptr_restrict: {self.key!r}"
             )
-        if is_counter(_canonical(self.key).replace("/", ".")):
+        if is_counter(sysctl.canonical(self.key).replace("/", ".")):
             raise ValueError(f"`key` {self.key} counts what happens: it is not a setting")
         if not self.expected.strip():
             raise ValueError("`expected` is empty")
@@ -52,24 +63,67 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG001
-    """Ask for all parameters once."""
-    return (_ALL,)
+    """Ask for all parameters once, and for all files."""
+    return (_ALL, _FILES)
 
 
-def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdict:  # noqa: ARG001
-    """Compare the value; the exit code says nothing, since some keys can never be read."""
+def judge(  # noqa: PLR0911 - one line of the verdict table each
+    params: Parameters,
+    facts: Facts,  # noqa: ARG001
+    observations: Observations,
+) -> Verdict:
+    """Compare the value now; that at boot decides with `persist`, else it is told.
+
+    The exit code of the list says nothing, since some keys can never be read.
+    """
     observation = answer(observations, _ALL)
     broken = unanswered(observation, _ALL)
     if broken is not None:
         return broken
     values = parsed(observations, _ALL, _parse)
     expected = wanted(params.comparator, params.expected)
-    actual = values.get(_canonical(params.key))
+    actual = values.get(sysctl.canonical(params.key))
     if actual is None:
         return _unknown(params, expected, observations, any_values=bool(values))
-    if compares(actual, params.comparator, " ".join(params.expected.split())):
-        return passed(expected, actual)
-    return failed(Reason.DIFFERS, expected, actual, f"{params.key} is {actual}")
+    boot = _at_boot(params, observations)
+    if not _holds(params, actual):
+        return failed(
+            Reason.DIFFERS, expected, actual, f"{params.key} is {actual}" + _told(actual, boot)
+        )
+    if not params.persist:
+        return passed(expected, actual, _told(actual, boot).removeprefix("; "))
+    if isinstance(boot, Verdict):
+        return boot
+    expected += ", now and at boot"
+    if boot is None:
+        detail = f"{params.key} is set in no file: lost at the next boot"
+        return failed(Reason.MISSING, expected, f"{actual}; at boot not set", detail)
+    if not _holds(params, boot.value or ""):
+        detail = f"{boot.path}:{boot.line} sets {params.key} to {boot.value!r}"
+        return failed(Reason.DIFFERS, expected, f"{actual}; at boot {boot.value}", detail)
+    return passed(expected, actual, f"{boot.path}:{boot.line}")
+
+
+def _holds(params: Parameters, value: str) -> bool:
+    return compares(value, params.comparator, " ".join(params.expected.split()))
+
+
+def _at_boot(params: Parameters, observations: Observations) -> sysctl.Setting | Verdict | None:
+    observation = answer(observations, _FILES)
+    state = files.state_of_all(observation, _FILES)
+    if isinstance(state, Verdict):
+        return state
+    if observation.truncated:
+        return cut("what is set last at boot")
+    return parsed(observations, _FILES, _parse_files).of(params.key)
+
+
+def _told(actual: str, boot: sysctl.Setting | Verdict | None) -> str:
+    if boot is None:
+        return "; no file sets it for the next boot"
+    if isinstance(boot, Verdict) or boot.value == actual:
+        return ""
+    return f"; {boot.path}:{boot.line} sets it to {boot.value} at boot"
 
 
 def _unknown(
@@ -80,9 +134,7 @@ def _unknown(
         return unexpected(observation)
     for line in observation.stderr.decode("utf-8", "replace").splitlines():
         quoted = re.search(r"""['"]([^'"]+)['"]""", line)
-        if quoted and _canonical(quoted.group(1).removeprefix("/proc/sys/")) == _canonical(
-            params.key
-        ):
+        if quoted and sysctl.canonical(quoted.group(1)) == sysctl.canonical(params.key):
             reason = Reason.DENIED if "ermission denied" in line else Reason.UNREADABLE
             return error(reason, line.strip(), expected)
     if observation.truncated:
@@ -91,21 +143,17 @@ def _unknown(
     return failed(Reason.MISSING, expected, "no such parameter", detail)
 
 
-def _canonical(key: str) -> str:
-    """Return the key as a path: dots separate, unless a slash comes before the first of them."""
-    first = re.search(r"[./]", key)
-    if first is None or first.group() == "/":
-        return key
-    return key.translate(str.maketrans("./", "/."))
-
-
 def _parse(stdout: bytes) -> dict[str, str]:
     values = {}
     for line in stdout.decode("utf-8", "replace").split("\n"):
         key, equals, value = line.partition(" =")
         if equals:
-            values[_canonical(key.strip())] = " ".join(value.split())
+            values[sysctl.canonical(key.strip())] = " ".join(value.split())
     return values
+
+
+def _parse_files(stdout: bytes) -> sysctl.Boot:
+    return sysctl.boot(precedence.layered(in_files(stdout), _LAYERS))
 
 
 METHOD = Method("sysctl_value", Parameters, probes, judge)
