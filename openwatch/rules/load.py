@@ -129,10 +129,11 @@ def read(
 
 def _assembled(reading: _Reading, said: Tiers, given: Mapping[str, variables.Value]) -> Corpus:
     rules = dict(sorted(reading.rules.items()))
-    finder = variants.Finder(rules, reading.templates, reading.values, given)
+    whole = Tiers(said.fleet, said.groups, said.hosts, given)
+    finder = variants.Finder(rules, reading.templates, reading.values, whole)
     found = {}
-    whole = frameworks.completed((one for one, _, _ in reading.frameworks.values()), rules)
-    for name, one in whole.items():
+    read_ones = (one for one, _, _ in reading.frameworks.values())
+    for name, one in frameworks.completed(read_ones, rules).items():
         _, file, line = reading.frameworks.get(name, (None, "", 0))
         found[name] = finder.framework(one, file, line)
     bare = Corpus(
@@ -141,7 +142,7 @@ def _assembled(reading: _Reading, said: Tiers, given: Mapping[str, variables.Val
         problems=(*reading.problems, *finder.problems),
         document=b"",
         hash=b"",
-        tiers=Tiers(said.fleet, said.groups, said.hosts, given),
+        tiers=whole,
         templates=reading.templates,
         parameters=finder.parameters,
     )

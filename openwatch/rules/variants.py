@@ -16,7 +16,15 @@ from openwatch.errors import RuleError
 from openwatch.rules import canonical, parse
 from openwatch.rules.decode import Source
 from openwatch.rules.document import Node, references
-from openwatch.rules.types import Control, Corpus, Framework, Problem, Rule, Template
+from openwatch.rules.types import (
+    Control,
+    Corpus,
+    Framework,
+    Problem,
+    Rule,
+    Template,
+    Tiers,
+)
 from openwatch.rules.variables import Value, as_text
 
 _LONGEST_VALUE = 64
@@ -69,13 +77,15 @@ class Finder:
         rules: Mapping[str, Rule],
         templates: Mapping[str, Template],
         values: Mapping[str, Value],
-        given: Mapping[str, Value],
+        tiers: Tiers,
     ) -> None:
-        """Take the rules, the variables in effect, and those of them that are the command line's."""
+        """Take the rules, the variables in effect, and who says what of them."""
         self._read = rules
         self._templates = templates
         self._values = values
-        self._given = given
+        self._given = tiers.given
+        some = (*tiers.groups.values(), *tiers.hosts.values())
+        self._varied = {name for said in some for name in said} - tiers.given.keys()
         self.rules: dict[str, dict[str, Rule]] = {}  # by rule, then by the variant's name
         self.parameters: dict[str, Mapping[str, Value]] = {}  # by the variant's name
         self.problems: list[Problem] = []
@@ -109,11 +119,18 @@ class Finder:
         return msgspec.structs.replace(framework, controls=tuple(controls))
 
     def _own(self, control: Control, rule: str) -> Mapping[str, Value]:
-        """Return a control's parameters as far as a rule's verdict rests on them."""
+        """Return a control's parameters as far as a rule's verdict rests on them.
+
+        None where every host has these values anyway: then the rule itself is counted.
+        """
         if rule not in self._templates:
             return {}
         judged = self._templates[rule].judged
-        return {k: self._given.get(k, v) for k, v in control.params.items() if k in judged}
+        own = {k: self._given.get(k, v) for k, v in control.params.items() if k in judged}
+        is_everywhere = all(
+            self._values[k] == v and k not in self._varied for k, v in own.items()
+        )
+        return {} if is_everywhere else own
 
     def _refusal(self, rule: str, own: Mapping[str, Value], asked: dict[str, str]) -> str:
         """Read a rule's variant; return why it cannot be had, "" where it can."""
