@@ -21,7 +21,7 @@ from typing import Self
 import msgspec
 
 from openwatch import __version__, clock, errors, log
-from openwatch.config import Config
+from openwatch.config import PREFIX, Config
 from openwatch.db import Database, database_of_models, dsn
 from openwatch.db import migrate as migrations
 from openwatch.db.connect import connector, open_database
@@ -124,8 +124,9 @@ def worker(config: Config) -> int:
         running = Worker(
             db,
             listener,
-            {"scan": scanner.scan},
-            burials={"scan": scanner.bury},
+            {"scan": scanner.scan, "filesystem_scan": scanner.scan},
+            burials={"scan": scanner.bury, "filesystem_scan": scanner.bury},
+            longest=max(config.scan.budget_seconds, config.scan.filesystem_budget_seconds) + 600,
             threads=config.server.scan_concurrency,
             poll=config.worker.poll_interval,
         )
@@ -147,9 +148,12 @@ def inherited_worker() -> int:
     log.configure(config.logging.level, config.logging.format)
 
     def watch() -> None:
-        while sys.stdin.buffer.read(1):
+        # Below Python's buffer: its lock, held by a thread, would abort the process at its end.
+        while os.read(sys.stdin.fileno(), 1):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(_DRAIN)
+        os._exit(1)  # it hangs, and nobody is left to end it
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
     return worker(config)
@@ -164,6 +168,8 @@ class Supervisor:
     def __init__(self, config: Config) -> None:
         """Take the configuration that the workers inherit."""
         self._line = msgspec.json.encode(config) + b"\n"
+        # Whatever the configuration said came by standard input; a password has no second place.
+        self._environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._keep, name=f"worker-{n}", daemon=True)
@@ -221,6 +227,7 @@ class Supervisor:
             child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "openwatch", "worker", "--inherit"],
                 stdin=subprocess.PIPE,
+                env=self._environment,
             )
             self._children.add(child)
         assert child.stdin is not None  # noqa: S101 - asked for above

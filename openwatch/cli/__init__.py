@@ -5,6 +5,7 @@ Each command is imported when it is run, so that `openwatch --version` answers a
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -14,9 +15,11 @@ from openwatch import __version__, errors
 
 Arguments = Mapping[str, Any]
 
-DONE, FAILED, MISUSED, UNABLE, INTERRUPTED = 0, 1, 2, 3, 130
-# What an error ends a command with, where that is not FAILED: for `check` 1 means findings.
-_ON_ERROR = {"check": UNABLE}
+DONE, FAILED, MISUSED, UNABLE, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 4, 130
+# What an error ends a command with, where that is not FAILED: for `check` 1 means findings, for
+# `verify` that something has been changed.
+_ON_ERROR = {"check": UNABLE, "verify": UNKNOWN}
+_OF_OUTPUT = (errno.EPIPE, errno.ENOSPC)  # told by `main`
 
 
 class UsageError(errors.OpenWatchError):
@@ -26,6 +29,20 @@ class UsageError(errors.OpenWatchError):
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     words = sys.argv[1:] if argv is None else argv
+    _open_standard_streams()
+    try:
+        status = _run(words)
+        sys.stdout.flush()  # at its own end Python would tell of a failure in its own words
+    except OSError as why:
+        if not isinstance(why, BrokenPipeError):  # a reader that has gone wants to know nothing
+            complain(f"the output cannot be written: {why.strerror}")
+        # What is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNABLE if "check" in words else FAILED
+    return status
+
+
+def _run(words: list[str]) -> int:
     if words == ["--version"]:
         return _version()
     if "--help" in words or "-h" in words:  # after any command, too
@@ -41,6 +58,17 @@ def main(argv: list[str] | None = None) -> int:
     return _carry_out(command, arguments)
 
 
+def _open_standard_streams() -> None:
+    """Put /dev/null where a stream was closed: a file or socket opened later would take its place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for good
+
+
 def _carry_out(command: str, arguments: Arguments) -> int:
     try:
         return COMMANDS[command](arguments)
@@ -51,10 +79,10 @@ def _carry_out(command: str, arguments: Arguments) -> int:
         complain(failure.message)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone; what is left in the buffer has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as defect:  # noqa: BLE001 - the last net: a person gets a sentence
+    except Exception as defect:
+        if isinstance(defect, OSError) and defect.errno in _OF_OUTPUT:
+            raise
+        # The last net: a person gets a sentence.
         if arguments["--log-level"] == "debug":
             import traceback
 
@@ -122,6 +150,18 @@ def _check(arguments: Arguments) -> int:
     return check.run(arguments)
 
 
+def _verify(arguments: Arguments) -> int:
+    from openwatch.cli import verify
+
+    return verify.run(arguments)
+
+
+def _keys(arguments: Arguments) -> int:
+    from openwatch.cli import keys
+
+    return keys.run(arguments)
+
+
 def _openapi(arguments: Arguments) -> int:
     from openwatch.cli import openapi
 
@@ -135,5 +175,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "create-admin": _create_admin,
     "check-config": _check_config,
     "check": _check,
+    "verify": _verify,
+    "keys": _keys,
     "openapi": _openapi,
 }

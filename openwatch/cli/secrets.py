@@ -24,12 +24,17 @@ def from_file(path: str) -> str:
 
 def from_stdin() -> str:
     """Return the first line of standard input. Raise UsageError."""
-    return _not_empty(sys.stdin.readline(4096), "standard input")
+    try:
+        line = sys.stdin.readline(4096)
+    except UnicodeDecodeError:
+        raise UsageError("standard input: a password must be UTF-8 text") from None
+    return _not_empty(line, "standard input")
 
 
 def from_variable(name: str) -> str | None:
     """Return a variable's value and take it out of the environment, so that no child inherits it."""
-    return os.environ.pop(name, None) or None
+    value = os.environ.pop(name, None)
+    return _not_empty(value, name) if value else None
 
 
 def asked(prompt: str, instead: str) -> str:
@@ -57,6 +62,12 @@ def is_interactive() -> bool:
 
 def _not_empty(line: str, source: str) -> str:
     secret = line.rstrip("\r\n")
+    try:
+        secret.encode()
+    except (
+        UnicodeEncodeError
+    ):  # what the locale could not read stands in it as half a character
+        raise UsageError(f"{source}: a password must be UTF-8 text") from None
     if not secret:
         raise UsageError(f"{source} holds no password in its first line")
     return secret

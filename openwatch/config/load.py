@@ -34,6 +34,8 @@ COMMAND_VARIABLES = {
     "OPENWATCH_SSH_PASSPHRASE": "the passphrase of the private key of `openwatch check`",
     "OPENWATCH_SUDO_PASSWORD": "the sudo password of `openwatch check`",
 }
+_LARGEST_FILE = 64 * 1024
+_MOST_DOTS = 1000  # in one line
 _IDLE = "has no effect in this version"
 _HEADER = re.compile(r"\s*\[{1,2}\s*([^\[\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
 _ENTRY = re.compile(
@@ -110,14 +112,16 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 def _read_file(path: str | Path | None, found: _Findings) -> str:
     file = Path(DEFAULT_FILE if path is None else path)
     try:
-        body = file.read_bytes()
-        mode = file.stat().st_mode
+        with file.open("rb") as opened:
+            body = opened.read(_LARGEST_FILE + 1)
+            mode = os.fstat(opened.fileno()).st_mode
     except FileNotFoundError:
         if path is None:
             return ""
         raise errors.ConfigError(f"{file}: there is no such file (named by --config)") from None
     except OSError as why:
         raise errors.ConfigError(f"{file}: cannot be read: {why.strerror}") from None
+    _require_modest(file, body)
     try:
         text = body.decode()
         document = tomllib.loads(text)
@@ -126,6 +130,10 @@ def _read_file(path: str | Path | None, found: _Findings) -> str:
         raise errors.ConfigError(f"{file}:{line}: is not UTF-8, which TOML must be") from None
     except tomllib.TOMLDecodeError as why:
         raise errors.ConfigError(_not_toml(file, str(why))) from None
+    except (RecursionError, ValueError):  # tomllib has no limits of its own; Python has
+        raise errors.ConfigError(
+            f"{file}: holds a table nested too deeply, or a number that is too long"
+        ) from None
     _read_document(file, document, _lines(text), found)
     if mode & stat.S_IROTH and re.search(
         r"://[^/@\s]*:[^/@\s]+@|password", str(document.get("database"))
@@ -134,6 +142,19 @@ def _read_file(path: str | Path | None, found: _Findings) -> str:
             f"{file}: holds a database password and every user can read it; run: chmod o-r {file}"
         )
     return str(file)
+
+
+def _require_modest(file: Path, body: bytes) -> None:
+    """Raise ConfigError for what would cost the parser more than any configuration needs."""
+    if len(body) > _LARGEST_FILE:
+        raise errors.ConfigError(
+            f"{file}: is larger than {_LARGEST_FILE} bytes; it is not a configuration"
+        )
+    for number, line in enumerate(body.splitlines(), 1):
+        if line.count(b".") > _MOST_DOTS:  # a key of many parts takes their square in memory
+            raise errors.ConfigError(
+                f"{file}:{number}: has more than {_MOST_DOTS} dots; break the line"
+            )
 
 
 def _not_toml(file: Path, message: str) -> str:

@@ -6,10 +6,13 @@ A broken or mismatched new pair is logged once and the last good pair keeps serv
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import re
+import shlex
 import socket
 import ssl
+import stat
 from pathlib import Path
 
 from openwatch import clock, errors, log
@@ -127,6 +130,10 @@ def discard(client: socket.socket) -> bool:
 def _context(cert: Path, key: Path) -> ssl.SSLContext:
     for file in (cert, key):  # the ssl module's own error names neither
         file.open("rb").close()
+    mode = stat.S_IMODE(key.stat().st_mode)
+    if mode & 0o007:
+        mend = f"every user can reach it (mode {mode:04o}); run: chmod o-rwx {shlex.quote(str(key))}"
+        raise PermissionError(errno.EPERM, mend, str(key))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE

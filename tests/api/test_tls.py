@@ -54,6 +54,7 @@ def write_pair(cert: Path, key: Path, name: str = "first") -> None:
         )
         .sign(private, hashes.SHA256())
     )
+    key.touch(mode=0o600)
     key.write_bytes(
         private.private_bytes(
             serialization.Encoding.PEM,

@@ -247,3 +247,26 @@ def test_any_text_in_a_variable_is_a_value_or_one_clear_error(text: str) -> None
             config.load(environ={option.variable: text})
         except ConfigError as caught:
             assert option.name in caught.message  # noqa: PT017 - either outcome is right
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 20_000,
+        "a = " + "{a=" * 5_000 + "1" + "}" * 5_000,
+        "[server]\nthreads = " + "9" * 5_000,
+        ".".join("a" * 20_000) + " = 1",
+        "#" * 100_000,
+    ],
+    ids=["lists", "tables", "number", "dots", "size"],
+)
+def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "openwatch.toml"
+    (problem,) = refused(tmp_path, text)
+    assert problem.startswith(str(file))
+    assert len(problem) < 300
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="larger than"):
+        config.load("/dev/zero", environ={})
