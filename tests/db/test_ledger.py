@@ -370,9 +370,9 @@ def test_a_lens_that_stops_applying_and_comes_back_is_counted_again(database: Da
     cis = Lens("cis_debian12", "cis", "CIS", {("rule-0", ""): ("1.1",)})
     ledger, host = Ledger(database), add_host(database, "web")
     passing = [Judged("rule-0", Status.PASS, Severity.LOW, "meets", b"a" * 16)]
-    for verdicts, lenses in ((passing, (ALL, cis)), ([], (ALL,)), ([], (ALL, cis))):
+    for verdicts, applied in ((passing, (ALL, cis)), ([], (ALL,)), ([], (ALL, cis))):
         mark = add_scan(database, host)
-        ledger.recording(partial(ledger.record, mark, verdicts, [], lenses))
+        ledger.recording(partial(ledger.record, mark, verdicts, [], applied))
     posture = history.as_of(database, lens="cis")
     (found,) = (*posture.fresh, *posture.never)
     assert found.counts.passed == 1
