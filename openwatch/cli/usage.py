@@ -14,16 +14,19 @@ Usage:
                          [--config FILE] [--log-level LEVEL]
   openwatch check-config [--config FILE] [--log-level LEVEL] [--listen ADDRESS] [--json]
   openwatch check --local [--sudo] [--ask-sudo-password | --sudo-password-file FILE]
-                          [--framework NAME] [--severity LEVEL] [--rule ID]...
+                          [--framework NAME] [--severity LEVEL] [--rule ID]... [--lane LANE]
                           [--rules DIR]... [--var SETTING]...
                           [--format FORMAT] [--log-level LEVEL]
   openwatch check --host HOST [--user NAME] [--port PORT] [--key FILE]
                   [--ask-password | --login-password-file FILE]
                   [--known-hosts FILE | --accept-key FINGERPRINT]
                   [--sudo] [--ask-sudo-password | --sudo-password-file FILE]
-                  [--framework NAME] [--severity LEVEL] [--rule ID]...
+                  [--framework NAME] [--severity LEVEL] [--rule ID]... [--lane LANE]
                   [--rules DIR]... [--var SETTING]...
                   [--format FORMAT] [--log-level LEVEL]
+  openwatch verify [--host HOST] [--trust FINGERPRINT]... [--export FILE | --from FILE]
+                   [--config FILE] [--log-level LEVEL]
+  openwatch keys list [--config FILE] [--log-level LEVEL]
   openwatch openapi
   openwatch --version
   openwatch --help
@@ -35,6 +38,8 @@ Commands:
   create-admin   Create a user who may do everything.
   check-config   Print every setting and where it came from.
   check          Scan a host now and print what was found; needs no database.
+  verify         Check that the evidence is what was signed, in the database or in an export.
+  keys list      Print the fingerprints of the keys, to write down.
   openapi        Print the description of the API.
 
 Everywhere:
@@ -75,15 +80,29 @@ Scanning now:
   -f NAME --framework NAME  Only the rules of a framework: stig, or cis_debian12.
   -s LEVEL --severity LEVEL  Only rules at least this severe: low, medium, high, critical.
   --rule ID               Only this rule; may be given again.
+  --lane LANE             config, filesystem (what walks the disks and verifies packages: minutes)
+                          or all; config if not given and no rule is named.
   -r DIR --rules DIR      Load rules from here too; may be given again.
   -x SETTING --var SETTING  Set a variable of the rules, as NAME=VALUE; may be given again.
   --format FORMAT         table or json [default: table].
+
+Verifying evidence:
+  --trust FINGERPRINT     Trust this key, and those it endorsed; may be given again.
+  --export FILE           Write what was verified into a file that needs no database.
+  --from FILE             Verify such a file; nothing else is read.
 
 Exit status of check, the first that applies:
   2  the command line is wrong
   3  the host could not be scanned, or some rule could not be judged
   1  a rule fails
   0  compliant
+
+Exit status of verify:
+  0  everything is what a trusted key signed
+  1  something has been changed or is missing
+  2  the command line is wrong
+  3  everything hangs together, but no trusted key vouches for all of it
+  4  it could not be found out
 
 Exit status of the other commands: 0 done, 1 failed, 2 the command line is wrong.
 """

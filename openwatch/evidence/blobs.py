@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -20,6 +20,8 @@ from openwatch.db import load as load_queries
 _QUERIES = load_queries("openwatch.evidence")
 _PLAIN, _ZLIB = 0, 1
 _LEVEL = 6
+_AT_ONCE = 32
+_LARGEST = 256 << 20
 
 
 def address(content: bytes) -> bytes:
@@ -48,17 +50,30 @@ def load(db: Database, name: bytes) -> bytes:
     row = db.row(_QUERIES["blob"], hash=name)
     if row is None:
         raise errors.NotFound(f"evidence {name.hex()} is not stored, or has been removed")
-    content = bytes(row["bytes"])
-    try:
-        if row["codec"] == _ZLIB:
-            content = zlib.decompress(content)
-    except zlib.error:
-        content = b""
+    content = _unpacked(row["codec"], bytes(row["bytes"]))
     if address(content) != name:
         raise errors.StorageError(
             f"evidence {name.hex()} is not what was stored: the row in blobs has been changed"
         )
     return content
+
+
+def found(db: Database, names: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (hash, content) of those that are there, a few at a time, damaged or not."""
+    for start in range(0, len(names), _AT_ONCE):
+        some = msgspec.json.encode([name.hex() for name in names[start : start + _AT_ONCE]])
+        for name, codec, packed in db.tuples(_QUERIES["blobs"], hashes=some.decode()):
+            yield bytes(name), _unpacked(codec, bytes(packed))
+
+
+def _unpacked(codec: int, packed: bytes) -> bytes:
+    """Return the content, or what is left of it; no more than can have been stored."""
+    if codec != _ZLIB:
+        return packed
+    try:
+        return zlib.decompressobj().decompress(packed, _LARGEST)
+    except zlib.error:
+        return b""
 
 
 def _packed(name: bytes, content: bytes) -> tuple[str, int, str]:

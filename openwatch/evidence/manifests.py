@@ -83,8 +83,21 @@ def _difference(
     return previous, depth + 1, _Difference(removed, changed)
 
 
+def encoded(whole: tuple[Entry, ...]) -> bytes:
+    """Return the text that a manifest's hash is of."""
+    return msgspec.json.encode(whole)
+
+
+def decoded(content: bytes) -> tuple[Entry, ...]:
+    """Read a manifest's text. Raise InvalidInput where it is none."""
+    try:
+        return msgspec.json.decode(content, type=tuple[Entry, ...])
+    except msgspec.MsgspecError as error:
+        raise errors.InvalidInput(f"not a manifest: {error}") from None
+
+
 def _address(whole: tuple[Entry, ...]) -> bytes:
-    return hashlib.sha256(msgspec.json.encode(whole)).digest()
+    return hashlib.sha256(encoded(whole)).digest()
 
 
 def _pack(body: _Difference) -> bytes:

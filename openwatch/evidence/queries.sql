@@ -62,9 +62,38 @@ UPDATE scans
        signature = :signature::bytea, signing_key = :signing_key::text
  WHERE key = :scan::bigint AND sequence IS NULL
 
--- links: the chain of a host, the oldest link first
-SELECT s.key, s.id, s.sequence, s.previous, s.chain, s.signature, s.signing_key, k.public_key
+-- links: a page of a host's chain, the oldest link first
+SELECT s.id, h.id AS host_id, s.host, s.lane, s.trigger_source, s.complete, s.reason,
+       s.started_at, s.observed_at, s.recorded_at, s.corpus, s.facts, s.manifest, s.verdicts,
+       a.hash AS asked, s.rules_pass, s.rules_fail, s.rules_skipped, s.rules_error, s.cost,
+       s.sequence, s.previous, s.chain, s.signature, s.signing_key
   FROM scans s
-  JOIN signing_keys k ON k.id = s.signing_key
- WHERE s.host = :host::integer AND s.sequence IS NOT NULL
+  JOIN hosts h ON h.key = s.host
+  LEFT JOIN asked_sets a ON a.key = s.asked
+ WHERE s.host = :host::integer AND s.sequence > :after::bigint
  ORDER BY s.sequence
+ LIMIT :limit::integer
+
+-- unchained: scans of a host that have results and no place in its chain
+SELECT id FROM scans
+ WHERE host = :host::integer AND (sequence IS NULL OR sequence < 1)
+   AND (recorded_at IS NOT NULL OR verdicts IS NOT NULL OR status = 'completed')
+ ORDER BY id
+
+-- checkpoint: where a host's chain begins after its oldest scans have been removed
+SELECT h.id AS host_id, c.sequence, c.chain, c.count, c.at, c.signature, c.signing_key
+  FROM chain_checkpoints c
+  JOIN hosts h ON h.key = c.host
+ WHERE c.host = :host::integer
+
+-- scanned_hosts: every host that has a recorded scan, by name; all of them where none is named
+SELECT h.key, h.id, h.hostname FROM hosts h
+ WHERE (:named::text IS NULL OR h.hostname = :named::text OR h.id::text = lower(:named::text))
+   AND (EXISTS (SELECT FROM scans s WHERE s.host = h.key AND s.sequence IS NOT NULL)
+        OR EXISTS (SELECT FROM scans s WHERE s.host = h.key AND s.recorded_at IS NOT NULL)
+        OR EXISTS (SELECT FROM chain_checkpoints c WHERE c.host = h.key))
+ ORDER BY h.hostname, h.key
+
+-- blobs: several blobs
+SELECT b.hash, b.codec, b.bytes FROM blobs b
+ WHERE b.hash = ANY (ARRAY(SELECT decode(h, 'hex') FROM jsonb_array_elements_text(:hashes::jsonb) AS h))

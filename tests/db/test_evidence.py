@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from openwatch import errors
 from openwatch.checks.types import Absence
 from openwatch.db import Database, Query
-from openwatch.evidence import blobs, chain, manifests
+from openwatch.evidence import blobs, chain, manifests, records
 from openwatch.evidence.manifests import Entry
+from openwatch.evidence.verify import Report, verify
 from openwatch.keys import signing
 from openwatch.posture.ledger import Ledger
 from openwatch.posture.lens import ALL
@@ -124,24 +125,28 @@ def _chained(db: Database, vault: Vault, host: int) -> int:
     return mark.key
 
 
+def _verified(db: Database, host: int) -> Report:
+    return verify(db, [pair for pair in records.hosts(db) if pair[0] == host])
+
+
 def test_a_chain_is_sound_until_somebody_touches_it(database: Database) -> None:
     vault = Vault([os.urandom(32)])
     host, other = add_host(database, "web"), add_host(database, "db")
     scans = [_chained(database, vault, host) for _ in range(4)]
     _chained(database, vault, other)
-    sound = chain.verify(database, host)
-    assert (sound.links, sound.problems) == (4, ())
-    assert sound.keys == (signing.signer(database, vault).id,)
+    sound = _verified(database, host)
+    assert (sound.hosts[0].scans, sound.is_broken) == (4, False)
+    assert sound.signed_by == (signing.signer(database, vault).id,)
 
     database.run(f"UPDATE scans SET rules_pass = 2 WHERE key = {scans[1]}")
-    (problem,) = chain.verify(database, host).problems
+    (problem,) = _verified(database, host).hosts[0].problems
     assert "sequence 2" in problem
     assert "changed since it was signed" in problem
     database.run(f"UPDATE scans SET rules_pass = 1 WHERE key = {scans[1]}")
     database.run(f"DELETE FROM scans WHERE key = {scans[2]}")
-    problems = chain.verify(database, host).problems
+    problems = _verified(database, host).hosts[0].problems
     assert any("1 scans before it are missing" in problem for problem in problems)
-    assert chain.verify(database, other).problems == ()
+    assert not _verified(database, other).is_broken
 
 
 def test_a_forged_signature_is_seen(database: Database) -> None:
@@ -149,7 +154,7 @@ def test_a_forged_signature_is_seen(database: Database) -> None:
     host = add_host(database, "web")
     _chained(database, vault, host)
     database.run("UPDATE scans SET signature = decode(repeat('00', 64), 'hex')")
-    (problem,) = chain.verify(database, host).problems
+    (problem,) = _verified(database, host).hosts[0].problems
     assert "the signature is not that of key" in problem
 
 
@@ -184,8 +189,8 @@ def test_a_rotated_key_is_endorsed_by_the_one_before_and_the_chain_goes_on(
     assert old.retired_at is not None
     assert signing.is_endorsed(current, old)
     assert not signing.is_endorsed(old, current)
-    found = chain.verify(database, host)
-    assert (found.problems, set(found.keys)) == ((), {old.id, current.id})
+    found = _verified(database, host)
+    assert (found.is_broken, set(found.signed_by)) == (False, {old.id, current.id})
 
 
 def test_two_processes_make_one_key(database: Database) -> None:
