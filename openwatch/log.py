@@ -24,6 +24,7 @@ _bound: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
 _SECRET = re.compile(
     r"(://[^:/@\s]*:)[^@\s]+(@)|((?:password|passwd|secret|token)=)[^\s&]+", re.IGNORECASE
 )
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -52,6 +53,14 @@ def event(logger: logging.Logger, level: int, name: str, sentence: str, **fields
     logger.log(level, sentence, extra={"event": name, "fields": fields})
 
 
+def _redacted(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: redact(v) if isinstance(v, str) else v for k, v in fields.items()}
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
+
+
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = dt.datetime.fromtimestamp(record.created, dt.UTC)
@@ -60,8 +69,8 @@ class _Json(logging.Formatter):
             "level": "warn" if record.levelno == logging.WARNING else record.levelname.lower(),
             "msg": redact(record.getMessage()),
             "event": getattr(record, "event", record.name),
-            **_bound.get(),
-            **getattr(record, "fields", {}),
+            **_redacted(_bound.get()),
+            **_redacted(getattr(record, "fields", {})),
         }
         if record.exc_info:
             line["exception"] = redact(self.formatException(record.exc_info))
@@ -72,7 +81,9 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {**_bound.get(), **getattr(record, "fields", {})}
         tail = "".join(f" {k}={v}" for k, v in fields.items())
-        text = f"{record.levelname.lower():<7} {redact(record.getMessage())}{tail}"
+        # What a host or a client said could look like another line, or steer the terminal.
+        said = _UNPRINTABLE.sub(_escaped, redact(record.getMessage() + tail))
+        text = f"{record.levelname.lower():<7} {said}"
         if record.exc_info:
             text += "\n" + redact(self.formatException(record.exc_info))
         return text

@@ -86,3 +86,38 @@ def test_query_parameters_are_numbered_once_and_casts_stay():
     assert queries["two"].sql == "SELECT now()::date"
     assert queries["two"].parameters == ()
     assert list(queries) == ["one", "two"]
+
+
+@pytest.fixture
+def lines():
+    """What is logged, as text or JSON, with the root logger put back afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+
+    def begin(form: str) -> io.StringIO:
+        log.configure("info", form, stream)
+        return stream
+
+    yield begin
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_what_a_host_said_cannot_look_like_another_line_of_text(lines):
+    stream = lines("text")
+    said = "no\ninfo    all is well\x1b[2J\u2028\u202e"
+    log.event(logging.getLogger("x"), logging.WARNING, "a", said, banner="x\r\ny")
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    assert text.rstrip("\n").isprintable()
+    assert "no\\ninfo" in text
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_password_in_a_field_is_masked_as_in_the_sentence(lines, form):
+    stream = lines(form)
+    dsn = "postgres://u:PLANTED@h/d"
+    log.event(logging.getLogger("x"), logging.WARNING, "a", dsn, why=f"lost {dsn}", n=1)
+    assert "PLANTED" not in stream.getvalue()
+    assert stream.getvalue().count("***") == 2
