@@ -26,6 +26,8 @@ from openwatch.scans.plan import Plan, plan
 from openwatch.ssh.types import Privilege
 
 _FORMATS = ("table", "json")
+_LANES = {"config": (Lane.CONFIG,), "filesystem": (Lane.FILESYSTEM,), "all": tuple(Lane)}
+_BUDGET = {Lane.CONFIG: 600.0, Lane.FILESYSTEM: 3000.0}  # seconds
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -33,6 +35,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     rules: frozenset[str]
     framework: str = ""
+    lanes: tuple[Lane, ...] = (Lane.CONFIG,)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -78,14 +81,34 @@ def _ask(way: login.Way, rules: Corpus, wanted: Wanted) -> Answer:
     """Hold the one conversation with the host. Raise HostError, InvalidInput."""
     session = login.open_session(way)
     with contextlib.closing(session):
-        talk = Conversation(session, way.privilege, way.sudo_password, progress=_progress())
+        talk = Conversation(
+            session,
+            way.privilege,
+            way.sudo_password,
+            budget=sum(_BUDGET[lane] for lane in wanted.lanes),
+            progress=_progress(),
+        )
         with contextlib.closing(talk):
             talk.start()
             names = capabilities.needed(rules)
             facts = capabilities.parse(talk.detect(capabilities.detection(names)), names)
             only, controls = _narrowed(rules, facts, wanted)
-            chosen = plan(rules, facts, Lane.CONFIG, only)
+            chosen = _planned(rules, facts, wanted.lanes, only)
             return Answer(facts, chosen, talk.ask(chosen.probes), controls)
+
+
+def _planned(
+    rules: Corpus, facts: Facts, lanes: tuple[Lane, ...], only: frozenset[str]
+) -> Plan:
+    """Return one plan for the lanes; the cheap questions come first."""
+    plans = [plan(rules, facts, lane, only) for lane in lanes]
+    probes = {probe.id: probe for one in plans for probe in one.probes}
+    return Plan(
+        lane=lanes[-1],
+        probes=tuple(probes.values()),
+        steps=tuple(step for one in plans for step in one.steps),
+        elsewhere=plans[0].elsewhere if len(plans) == 1 else {},
+    )
 
 
 def _outcome(
@@ -95,6 +118,9 @@ def _outcome(
     notes = list(answer.collected.notes)
     if way.privilege is Privilege.NONE:
         notes.append("not asked as root, so some rules could not be judged: try --sudo")
+    if answer.plan.elsewhere and wanted.lanes == (Lane.CONFIG,):
+        count = len(answer.plan.elsewhere)
+        notes.append(f"{count} rules that walk the host's disks were not asked: try --lane all")
     judged = [step.rule.id for step in answer.plan.steps if step.verdict is None]
     for one, other in relations.conflicts(rules.rules, judged):
         notes.append(f"{one} and {other} contradict each other: no host can meet both")
@@ -139,7 +165,11 @@ def _wanted(arguments: Arguments, rules: Corpus) -> Wanted:
     least = severities.index(_choice(arguments, "--severity", severities, Severity.LOW.value))
     named = frozenset(arguments["--rule"]) or frozenset(rules.rules)
     severe = {n for n in named if severities.index(rules.rules[n].severity.value) >= least}
-    return Wanted(frozenset(severe), framework)
+    # Whoever names a rule wants it asked, whatever that takes.
+    lane = _choice(
+        arguments, "--lane", tuple(_LANES), "all" if arguments["--rule"] else "config"
+    )
+    return Wanted(frozenset(severe), framework, _LANES[lane])
 
 
 def _narrowed(

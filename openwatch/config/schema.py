@@ -147,6 +147,15 @@ class Scan(msgspec.Struct, frozen=True):
     budget_seconds: Annotated[
         float, number("How long one scan of one host may take, in seconds.", 10, 86400)
     ] = 600.0
+    filesystem_budget_seconds: Annotated[
+        float,
+        number(
+            "How long a scan of the filesystem lane, which walks a host's disks and verifies its"
+            " packages, may take, in seconds.",
+            60,
+            86400,
+        ),
+    ] = 3000.0
     trust_first_host_key: Annotated[
         bool,
         About(
@@ -163,7 +172,8 @@ class Rules(msgspec.Struct, frozen=True):
     directories: Annotated[
         tuple[str, ...],
         About(
-            "Further directories with rules and frameworks.",
+            "Further directories with rules, frameworks and variables. They, and all in and above"
+            " them, must belong to root and be writable by nobody else.",
             "a list of absolute paths",
             are_paths,
         ),

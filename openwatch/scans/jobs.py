@@ -59,9 +59,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """A scan that has started: its row, its host, what was known of that, and its rules."""
+    """A scan that has started: its row, its lane, its host, what was known of that, its rules."""
 
     mark: ScanMark
+    lane: Lane
     target: Target
     known: Facts | None
     corpus: Corpus
@@ -128,7 +129,8 @@ class Scanner:
             target = targets.target(self._db, self._vault, row["host"], self._config)
         known = None if row["facts"] is None else _facts(row["facts"])
         corpus = self._corpora.corpus(target.name, row["tags"])
-        return Begun(ScanMark(claim.id, row["key"], row["host"]), target, known, corpus)
+        mark = ScanMark(claim.id, row["key"], row["host"])
+        return Begun(mark, Lane(row["lane"]), target, known, corpus)
 
     def _ask(self, begun: Begun, note: Callable[[int, int], None]) -> Answer:
         """Ask everything in one trip where the host is as it was known to be."""
@@ -138,7 +140,7 @@ class Scanner:
                 session,
                 begun.target.privilege,
                 begun.target.sudo_password,
-                budget=self._config.scan.budget_seconds,
+                budget=self._budget(begun.lane),
                 progress=note,
             )
             try:
@@ -149,12 +151,17 @@ class Scanner:
         finally:
             session.close()
 
+    def _budget(self, lane: Lane) -> float:
+        scan = self._config.scan
+        is_walk = lane is Lane.FILESYSTEM
+        return scan.filesystem_budget_seconds if is_walk else scan.budget_seconds
+
     def _converse(self, talk: Conversation, begun: Begun, host_key: HostKey | None) -> Answer:
         corpus, known = begun.corpus, begun.known
         detection = capabilities.detection_probe(self._capabilities)
         if known is None:
             known = capabilities.parse(talk.detect(detection.script), self._capabilities)
-        planned = plan(corpus, known, Lane.CONFIG)
+        planned = plan(corpus, known, begun.lane)
         collected = talk.ask([detection, *planned.probes])
         seen = collected.observations[detection.id]
         facts = known
@@ -162,7 +169,7 @@ class Scanner:
             facts = capabilities.parse(seen.stdout, self._capabilities)
         if facts != known:
             # The host is not what it was: what the new plan asks beyond the old is asked now.
-            planned = plan(corpus, facts, Lane.CONFIG)
+            planned = plan(corpus, facts, begun.lane)
             asked = collected.observations
             more = talk.ask([p for p in planned.probes if p.id not in asked])
             collected = _joined(collected, more, planned.probes)
@@ -230,6 +237,11 @@ class Scanner:
             if rulings[step.rule.id].verdict.reason is not Reason.PLATFORM
             for variant in (OWN, *step.variants)
         ]
+        stays += [
+            (rule, variant)
+            for rule, variants in answer.plan.elsewhere.items()
+            for variant in (OWN, *variants)
+        ]
         evidence = self._store(begun, answer, recorded, references)
         self._ledger.record(
             mark,
@@ -274,7 +286,7 @@ class Scanner:
             for probe, o in observations.items()
         ]
         previous = db.value(
-            _QUERIES["previous_manifest"], host=begun.mark.host, lane=Lane.CONFIG.value
+            _QUERIES["previous_manifest"], host=begun.mark.host, lane=begun.lane.value
         )
         return {
             "verdicts": hashes[0],

@@ -35,11 +35,15 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The questions of a scan, each once, and what they are for; dependencies come first."""
+    """The questions of a scan, each once, and what they are for; dependencies come first.
+
+    `elsewhere` are the rules of the host's other lanes, each with the names of its variants.
+    """
 
     lane: Lane
     probes: tuple[Probe, ...]
     steps: tuple[Step, ...]
+    elsewhere: Mapping[str, tuple[str, ...]] = {}
 
 
 def plan(
@@ -55,12 +59,15 @@ def plan(
     others = frameworks.variants(corpus, facts)
     steps: list[Step] = []
     probes: dict[str, Probe] = {}
+    elsewhere: dict[str, tuple[str, ...]] = {}
     for name in _ordered(corpus.rules):
         if name in removed or (only is not None and name not in only):
             continue
         rule, choice = corpus.rules[name], chosen[name]
         step, asked = _step(rule, choice, facts)
         if _lane(asked) is not lane:
+            if step.verdict is None or step.verdict.reason is not Reason.PLATFORM:
+                elsewhere[name] = tuple(sorted(others.get(name, ())))
             continue
         probes |= asked
         variants = {}
@@ -70,7 +77,7 @@ def plan(
             variants[variant], asked = _step(other, same, facts)
             probes |= asked
         steps.append(msgspec.structs.replace(step, variants=variants) if variants else step)
-    return Plan(lane, tuple(probes.values()), tuple(steps))
+    return Plan(lane, tuple(probes.values()), tuple(steps), elsewhere)
 
 
 def _choose(rule: Rule, facts: Facts) -> Implementation | Verdict:

@@ -1,7 +1,7 @@
 -- begin: a claimed scan starts, again where an earlier attempt was cut off
 UPDATE scans SET status = 'running', started_at = clock_timestamp(), reason = '', message = ''
  WHERE id = :id::uuid AND status IN ('queued', 'running')
-RETURNING key, host, (SELECT h.facts::text FROM hosts h WHERE h.key = scans.host) AS facts,
+RETURNING key, host, lane, (SELECT h.facts::text FROM hosts h WHERE h.key = scans.host) AS facts,
           (SELECT h.tags FROM hosts h WHERE h.key = scans.host) AS tags
 
 -- previous_manifest: the manifest of the host's last recorded scan of a lane

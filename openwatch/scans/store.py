@@ -20,6 +20,9 @@ from openwatch.scans import documents
 from openwatch.scans.documents import ScanRecord
 
 JOB = "scan"
+WALK = "filesystem_scan"
+_JOBS = {Lane.CONFIG: JOB, Lane.FILESYSTEM: WALK}  # so that one of each may wait for a host
+_PRIORITY = {Lane.CONFIG: 100, Lane.FILESYSTEM: 150}  # lower is sooner
 _QUERIES = load("openwatch.scans", "store.sql")
 
 
@@ -88,12 +91,13 @@ def request(
 ) -> Scan:
     """Queue a scan of a host: its row and its job, of one id, in one transaction.
 
-    Raise NotFound, and Conflict (conflict.scan_active) where one waits or runs already.
+    Raise NotFound, and Conflict (conflict.scan_active) where one of this lane waits or runs
+    already. A host's scans run one after another, whatever their lanes.
     """
     scan_id = ids.new_id()
     with db.atomic():
         host = hosts.hold(db, host_id)
-        active = db.row(_QUERIES["active"], host=host)
+        active = db.row(_QUERIES["active"], host=host, lane=lane.value)
         if active is not None:
             raise _active(
                 f"Scan {active['id']} of this host is {active['status']}.", active["id"]
@@ -110,9 +114,10 @@ def request(
         try:
             queue.enqueue(
                 db,
-                JOB,
+                _JOBS[lane],
                 {"lane": lane.value},
                 host=host,
+                priority=_PRIORITY[lane],
                 correlation_id=correlation_id,
                 job_id=scan_id,
             )

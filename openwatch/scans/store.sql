@@ -2,9 +2,9 @@
 INSERT INTO scans (id, host, lane, trigger_source, requested_by, correlation_id)
 VALUES (:id, :host, :lane, :trigger_source, :requested_by, :correlation_id)
 
--- active: the scan of a host that waits or runs
+-- active: the scan of a lane of a host that waits or runs
 SELECT id, status FROM scans
- WHERE host = :host AND status IN ('queued', 'running')
+ WHERE host = :host AND lane = :lane AND status IN ('queued', 'running')
  ORDER BY queued_at DESC LIMIT 1
 
 -- scan: one scan, of a host that may have been deleted since

@@ -69,7 +69,7 @@ def query(operation: Operation, text: str) -> Any:
 
 
 def body(operation: Operation, req: falcon.Request) -> Any:
-    """Return the request's body as the row's Struct."""
+    """Return the request's body as the row's Struct, with its defaults where it may be left out."""
     announced = req.content_length or 0
     if announced > MAX_BODY:
         raise _too_large(announced)
@@ -77,6 +77,8 @@ def body(operation: Operation, req: falcon.Request) -> Any:
     if len(raw) > MAX_BODY:
         raise _too_large(len(raw))
     if not raw.strip():
+        if not operation.needs_body:
+            return operation.body()
         raise errors.InvalidInput(
             "A JSON body is required.", code="validation.invalid_body", pointer=""
         )

@@ -137,7 +137,7 @@ def _described(row: Operation, schemas: _Schemas) -> dict[str, Any]:
         described["parameters"] = parameters
     if row.body is not None:
         described["requestBody"] = {
-            "required": True,
+            "required": row.needs_body,
             "content": {"application/json": {"schema": schemas.of(row.body)}},
         }
     described["responses"] = _responses(row, schemas)

@@ -60,6 +60,7 @@ class Operation(msgspec.Struct, frozen=True):
     summary: str
     returns: Any = None  # the Struct of the response; None: 204
     body: Any = None  # the Struct of the request body
+    needs_body: bool = True  # False: left out, it is the Struct with its defaults
     query: Any = None  # the Struct of the query parameters
     status: int = 200
     tag: str = ""

@@ -171,3 +171,20 @@ def test_a_host_without_any_credential_resolves_to_none(admin) -> None:
         404,
         "credentials.none_available",
     )
+
+
+def test_a_scan_of_either_lane_may_be_asked_for(admin) -> None:
+    host = admin("POST", "/hosts", body=WEB).json
+    path = f"/hosts/{host['id']}/scans"
+
+    def ask(key: str, body: object = None) -> tuple[int, str]:
+        said = admin("POST", path, body=body, headers={"Idempotency-Key": key})
+        return said.status_code, said.json.get("lane") or said.json["error"]["code"]
+
+    assert ask("1") == (202, "config")
+    assert ask("2", {"lane": "filesystem"}) == (202, "filesystem")
+    assert ask("3", {"lane": "filesystem"}) == (409, "conflict.scan_active")
+    assert ask("4", {}) == (409, "conflict.scan_active")
+    assert ask("5", {"lane": "floppy"}) == (400, "validation.invalid_body")
+    listed = admin("GET", "/scans", query={"host_id": host["id"]}).json["scans"]
+    assert sorted(scan["lane"] for scan in listed) == ["config", "filesystem"]

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from openwatch.accounts.permissions import Permission
+from openwatch.checks.types import Lane
 from openwatch.clock import Instant
 from openwatch.fleet import hosts
 from openwatch.fleet.hosts import NewHost
@@ -122,12 +123,19 @@ class HostDetailResponse(msgspec.Struct, frozen=True):
     scan_state: Literal["queued", "running"] | None
 
 
+class ScanRunRequest(msgspec.Struct, frozen=True):
+    """What to scan: `config` is the host's configuration, `filesystem` walks its disks."""
+
+    lane: Lane = Lane.CONFIG
+
+
 class ScanRunQueued(msgspec.Struct, frozen=True):
     """A scan that waits for its turn."""
 
     scan_id: UUID
     status: Literal["queued"]
     queued_at: Instant
+    lane: Lane
 
 
 def list_all(ctx: Context, query: HostsQuery) -> HostListResponse:
@@ -184,7 +192,7 @@ def remove(ctx: Context, id: UUID) -> None:  # noqa: A002 - as above
     hosts.remove(ctx.services.db, id)
 
 
-def scan(ctx: Context, id: UUID) -> ScanRunQueued:  # noqa: A002 - as above
+def scan(ctx: Context, body: ScanRunRequest, id: UUID) -> ScanRunQueued:  # noqa: A002 - as above
     """Queue a scan of a host."""
     queued = store.request(
         ctx.services.db,
@@ -192,8 +200,9 @@ def scan(ctx: Context, id: UUID) -> ScanRunQueued:  # noqa: A002 - as above
         trigger=Trigger.ON_DEMAND,
         requested_by=ctx.principal.user_id,
         correlation_id=ctx.correlation_id,
+        lane=body.lane,
     )
-    return ScanRunQueued(queued.id, "queued", queued.queued_at)
+    return ScanRunQueued(queued.id, "queued", queued.queued_at, queued.lane)
 
 
 def _shown(host: Host) -> dict[str, Any]:
@@ -291,6 +300,8 @@ OPERATIONS: tuple[Operation, ...] = (
         permission=Permission.HOST_WRITE,
         handler=scan,
         summary="Queue a scan of a host",
+        body=ScanRunRequest,
+        needs_body=False,
         returns=ScanRunQueued,
         status=202,
         tag="scans",

@@ -11,7 +11,7 @@ import msgspec
 
 from openwatch import clock, errors
 from openwatch.accounts.permissions import Permission
-from openwatch.checks.types import Severity, Status
+from openwatch.checks.types import Lane, Severity, Status
 from openwatch.clock import Instant
 from openwatch.fleet import hosts
 from openwatch.scans import store
@@ -42,6 +42,7 @@ class ScanSummary(msgspec.Struct, frozen=True, kw_only=True):
     host_id: UUID
     hostname: str
     ip_address: str
+    lane: Lane
     status: Literal["queued", "running", "completed", "failed"]
     trigger_source: Trigger
     queued_at: Instant
@@ -170,6 +171,7 @@ def _summary(scan: Scan) -> ScanSummary:
         host_id=scan.host_id,
         hostname=scan.hostname,
         ip_address=scan.ip_address,
+        lane=scan.lane,
         status=scan.status,
         trigger_source=scan.trigger_source,
         queued_at=scan.queued_at,
