@@ -26,6 +26,7 @@ from openwatch.db import Database, database_of_models, dsn
 from openwatch.db import migrate as migrations
 from openwatch.db.connect import connector, open_database
 from openwatch.keys import files
+from openwatch.rules import change, trust
 from openwatch.rules.load import load as load_rules
 from openwatch.rules.types import Corpus
 from openwatch.vault import Vault
@@ -119,6 +120,7 @@ def worker(config: Config) -> int:
         migrations.require_current(db)
         with db.scope():
             scan_signer = signer(db, vault)
+            change.note(db, corpus)
         scanner = Scanner(db=db, vault=vault, config=config, corpus=corpus, signer=scan_signer)
         listener = Listener(connector(dsn.parse(config.database.dsn)), [CHANNEL])
         running = Worker(
@@ -126,7 +128,8 @@ def worker(config: Config) -> int:
             listener,
             {"scan": scanner.scan, "filesystem_scan": scanner.scan},
             burials={"scan": scanner.bury, "filesystem_scan": scanner.bury},
-            longest=max(config.scan.budget_seconds, config.scan.filesystem_budget_seconds) + 600,
+            longest=max(config.scan.budget_seconds, config.scan.filesystem_budget_seconds)
+            + 600,
             threads=config.server.scan_concurrency,
             poll=config.worker.poll_interval,
         )
@@ -267,7 +270,9 @@ def _vault(config: Config) -> Vault:
 
 
 def _corpus(config: Config) -> Corpus:
-    corpus = load_rules([Path(directory) for directory in config.rules.directories])
+    directories = [Path(directory) for directory in config.rules.directories]
+    trust.require(directories)
+    corpus = load_rules(directories)
     for problem in corpus.problems:
         log.event(
             logger,

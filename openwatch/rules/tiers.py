@@ -171,6 +171,8 @@ class _Reading:
         known_keys(top, ["variables"], "a file of variables", source)
         inner = required(top, "variables", "the file", node, source)
         found: dict[str, Value] = {}
+        if inner.kind == "nothing":  # all lines below it are comments
+            return found
         for name, entry in inner.mapping(file, "variables").items():
             try:
                 if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
