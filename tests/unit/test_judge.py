@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -195,7 +194,8 @@ def test_one_answer_changes_no_verdict_that_does_not_rest_on_it(data):
     # What rests on the answer: the rules that ask it, and what depends on these.
     touched: set[str] = set()
     for step in made.steps:
-        asks = any(changed in leaf.probes for leaf in step.leaves)
+        variants = [leaf for other in step.variants.values() for leaf in other.leaves]
+        asks = any(changed in leaf.probes for leaf in (*step.leaves, *variants))
         if asks or touched & set(step.rule.depends_on):
             touched.add(step.rule.id)
     for name, ruling in after.items():
@@ -221,25 +221,3 @@ def test_nothing_passes_or_fails_by_a_tool_that_did_not_run(code):
         answers = {probe.id: Observation(exit=code) for probe in made.probes}
         for ruling in judge(made, facts, answers).values():
             assert ruling.verdict.status in {Status.ERROR, Status.SKIPPED}
-
-
-def test_judging_is_fast():
-    made = plan(CORPUS, HOSTS[0])
-    listing = b"".join(b"ii \tpkg%d\t1\tamd64\n" % n for n in range(3000))
-    sysctls = b"".join(b"net.x.y%d = 1\n" % n for n in range(1500))
-    answers = {
-        probe.id: Observation(
-            stdout=listing
-            if "dpkg" in probe.script
-            else sysctls
-            if "sysctl -a" in probe.script
-            else b"x\n"
-        )
-        for probe in made.probes
-    }
-    best = 9.0
-    for _ in range(5):
-        start = time.perf_counter()
-        judge(made, HOSTS[0], answers)
-        best = min(best, time.perf_counter() - start)
-    assert best / len(made.steps) * 700 < 0.1  # the target is 50 ms; this machine may be busy
