@@ -89,7 +89,7 @@ def test_query_parameters_are_numbered_once_and_casts_stay():
 
 
 @pytest.fixture
-def lines():
+def logged():
     """What is logged, as text or JSON, with the root logger put back afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -104,8 +104,8 @@ def lines():
     root.setLevel(level)
 
 
-def test_what_a_host_said_cannot_look_like_another_line_of_text(lines):
-    stream = lines("text")
+def test_what_a_host_said_cannot_look_like_another_line_of_text(logged):
+    stream = logged("text")
     said = "no\ninfo    all is well\x1b[2J\u2028\u202e"
     log.event(logging.getLogger("x"), logging.WARNING, "a", said, banner="x\r\ny")
     text = stream.getvalue()
@@ -115,8 +115,8 @@ def test_what_a_host_said_cannot_look_like_another_line_of_text(lines):
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_password_in_a_field_is_masked_as_in_the_sentence(lines, form):
-    stream = lines(form)
+def test_a_password_in_a_field_is_masked_as_in_the_sentence(logged, form):
+    stream = logged(form)
     dsn = "postgres://u:PLANTED@h/d"
     log.event(logging.getLogger("x"), logging.WARNING, "a", dsn, why=f"lost {dsn}", n=1)
     assert "PLANTED" not in stream.getvalue()
