@@ -31,6 +31,10 @@ PROBES: Mapping[str, str] = {
     "aide": "h aide",
     "apparmor": "g ^y /sys/module/apparmor/parameters/enabled",
     "apt": "h apt-get",
+    "apt_unattended_upgrades": (
+        "h dpkg-query&&"
+        "[ \"$(dpkg-query -W -f '${db:Status-Status}' unattended-upgrades)\" = installed ]"
+    ),
     "at": "h at",
     "auditd": "a auditd.service",
     "authselect": "h authselect",
@@ -76,7 +80,12 @@ PROBES: Mapping[str, str] = {
         "{ [ -d /etc/sssd ]&&! [ -x /etc/sssd ]&&(exit 2);}||a sssd.service"
     ),
     "subscription_manager": "h subscription-manager",
+    "systemd_dbus": (
+        "[ -S /run/dbus/system_bus_socket ]&&[ -d /run/systemd/system ]&&"
+        "systemctl show -p Version>/dev/null"
+    ),
     "systemd_resolved": "a systemd-resolved.service",
+    "ubuntu_advantage": "h ua pro",
     "ufw": "u ufw.service",
     "usbguard": "u usbguard.service",
 }

@@ -19,6 +19,19 @@ def detect(shell: list[str], names: frozenset[str] = capabilities.NAMES) -> byte
     return subprocess.run([*shell, "-c", script], capture_output=True, check=True).stdout
 
 
+def test_every_capability_of_the_language_is_known():
+    named = """
+        sshd_config_d authselect crypto_policies fips_mode firewalld_nftables pam_faillock
+        pam_tally2 pam_pwquality grub_bls selinux aide at dconf nftables fapolicyd usbguard
+        firewalld rsyslog sssd chronyd ufw gdm systemd_resolved nftables_active rsyslog_active
+        journald auditd cron coredump_systemd sssd_configured directory_joined dnf_automatic
+        subscription_manager dpkg apt apparmor apt_unattended_upgrades ubuntu_advantage
+        systemd_dbus
+    """.split()
+    assert len(named) == 39
+    assert set(named) == capabilities.NAMES
+
+
 def test_the_whole_detection_is_one_short_line():
     line = capabilities.detection(capabilities.NAMES)
     assert "\n" not in line
