@@ -21,28 +21,49 @@ from openwatch.checks.answers import (
     unexpected,
 )
 from openwatch.checks.config_lines import in_files
+from openwatch.checks.parsers import sshd
 from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, Verdict
 from openwatch.checks.values import Comparator, compares, require_number, wanted
 
 _EFFECTIVE = Probe("sshd -T", seconds=15.0)
-_MAIN = "/etc/ssh/sshd_config"
-_PARTS = "/etc/ssh/sshd_config.d"
-# What these two include comes first, by the shell's own globbing; the word `Include` itself is
-# no file, and neither is a pattern without a match: grep says so, and nothing is lost.
+# Every file that is included from wherever, each once; a pattern without a match is no file,
+# grep says so, and nothing is lost.
 _WRITTEN = Probe(
-    "(cd /etc/ssh 2>/dev/null; grep -aH '' -- "
-    f"$(grep -ahi '^[[:space:]]*include[[:space:]]' {_MAIN} {_PARTS}/*.conf 2>/dev/null) "
-    f"{_MAIN} {_PARTS}/*.conf)",
+    f"(cd /etc/ssh 2>/dev/null; r=0; s=' '; set -- {sshd.MAIN}; "
+    "while [ $# -gt 0 ]; do x=$1; shift; case $x in /*) ;; *) x=/etc/ssh/$x;; esac; "
+    'case $s in *" $x "*) continue;; esac; s="$s$x "; '
+    'grep -aH \'\' -- "$x" || { [ $? = 1 ] && echo "$x:" || r=2; }; '
+    'set -- "$@" $(grep -ahis \'^[[:space:]]*include[[:space:]=]\' -- "$x" | '
+    "sed 's/^[[:space:]]*[[:alpha:]]*[[:space:]]*=*//;s/#.*//;s/[\"'\\'']//g'); "
+    "done; exit $r)",
     limit=1 << 18,
 )
 
 
+class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A connection for which Match blocks are worked out: sshd asks for all three."""
+
+    user: str
+    host: str
+    addr: str
+
+    def __post_init__(self) -> None:
+        """Refuse what sshd would read as several."""
+        for name in ("user", "host", "addr"):
+            if not re.fullmatch(r"[A-Za-z0-9._:%@/-]+", getattr(self, name)):
+                raise ValueError(f"`{name}` must be one word: {getattr(self, name)!r}")
+
+
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which keyword, and its value; case does not matter in either."""
+    """Which keyword, and its value; case does not matter in either.
+
+    With a `context` the value is the one for that connection; without, it must hold for all.
+    """
 
     key: str
     expected: str
     comparator: Comparator = "=="
+    context: Context | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not be judged."""
@@ -50,21 +71,31 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"`key` must be a keyword of sshd_config: {self.key!r}")
         require_number(self.comparator, self.expected)
 
+    @property
+    def effective(self) -> Probe:
+        """The question to the server."""
+        if self.context is None:
+            return _EFFECTIVE
+        given = self.context
+        words = shlex.quote(f"user={given.user},host={given.host},addr={given.addr}")
+        return Probe(f"sshd -T -C {words}", seconds=15.0)
+
 
 def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG001
     """Ask the server itself, and for the text of its files, which alone shows Match blocks."""
-    return (_EFFECTIVE, _WRITTEN)
+    return (params.effective, _WRITTEN) if params.context is None else (params.effective,)
 
 
 def judge(  # noqa: PLR0911 - one line of the verdict table each
     params: Parameters, facts: Facts, observations: Observations
 ) -> Verdict:
     """Compare the global value, then every value that a Match block gives instead."""
-    observation = answer(observations, _EFFECTIVE)
-    broken = unanswered(observation, _EFFECTIVE)
+    probe = params.effective
+    observation = answer(observations, probe)
+    broken = unanswered(observation, probe)
     if broken is not None:
         return broken
-    values = parsed(observations, _EFFECTIVE, _parse_effective)
+    values = parsed(observations, probe, _parse_effective)
     if observation.exit != 0 or not values:
         if not facts.root and b"no hostkeys available" in observation.stderr:
             return error(Reason.DENIED, "host keys cannot be read: sshd -T has to run as root")
@@ -79,16 +110,19 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
     actual = shortened(", ".join(found), 1000)
     if not _holds(params, found):
         return failed(Reason.DIFFERS, expected, actual, f"{params.key} is {actual}")
+    if params.context is not None:
+        return passed(expected, actual)  # sshd has worked out its Match blocks itself
     return _in_matches(params, observations) or passed(expected, actual)
 
 
 def _in_matches(params: Parameters, observations: Observations) -> Verdict | None:
     expected = wanted(params.comparator, params.expected)
     observation = answer(observations, _WRITTEN)
-    for key, value, block, where in parsed(observations, _WRITTEN, _parse_matches):
-        if key == params.key.lower() and not _holds(params, (value,)):
-            detail = f"{where} sets {value!r} for `Match {block}`"
-            actual = shortened(f"{value} (Match {block})", 500)
+    written = parsed(observations, _WRITTEN, _parse_written)
+    for one in written.settings:
+        if one.block and one.key == params.key.lower() and not _holds(params, (one.value,)):
+            detail = f"{one.where} sets {one.value!r} for `Match {one.block}`"
+            actual = shortened(f"{one.value} (Match {one.block})", 500)
             return failed(Reason.DIFFERS, expected, actual, detail)
     if not observation.truncated and not _complete(observations):
         state = files.state_of_all(observation, _WRITTEN)
@@ -99,9 +133,11 @@ def _in_matches(params: Parameters, observations: Observations) -> Verdict | Non
         )
     if observation.truncated:
         return error(Reason.TRUNCATED, "sshd_config was cut: Match blocks may hide", expected)
-    unread = parsed(observations, _WRITTEN, _parse_unread)
-    if unread:
-        return error(Reason.UNREADABLE, f"Match blocks may hide: {unread}", expected)
+    gone = observation.stderr.decode("utf-8", "replace")
+    for where, path in written.unread:
+        if f"{path}: No such file" not in gone:
+            detail = f"Match blocks may hide: {where} includes {shortened(path)}"
+            return error(Reason.UNREADABLE, detail, expected)
     return None
 
 
@@ -112,7 +148,7 @@ def _complete(observations: Observations) -> bool:
         return False
     complaints = [line for line in observation.stderr.split(b"\n") if line.strip()]
     harmless = all(
-        b"No such file" in line and f" {_MAIN}:".encode() not in line for line in complaints
+        b"No such file" in line and f" {sshd.MAIN}:".encode() not in line for line in complaints
     )
     return harmless and observation.exit in {0, 2} and bool(observation.stdout)
 
@@ -136,53 +172,8 @@ def _parse_effective(stdout: bytes) -> dict[str, tuple[str, ...]]:
     return values
 
 
-def _parse_matches(stdout: bytes) -> tuple[tuple[str, str, str, str], ...]:
-    """Return (keyword, value, condition, where) of each line inside a Match block.
-
-    A block ends at the next Match and at the end of its file; `Match all` is for everybody,
-    which `sshd -T` does not show either, so it counts as a block like any other.
-    """
-    found = []
-    path, block = "", ""
-    for line in in_files(stdout):
-        if line.path != path:
-            path, block = line.path, ""
-        words = re.match(r"\s*([A-Za-z0-9]+)(?:\s*=\s*|\s+)(.+?)\s*$", line.text)
-        if not words:
-            continue
-        key, value = words.group(1).lower(), words.group(2)
-        if key == "match":
-            block = value
-        elif block:
-            where = f"{line.path}:{line.number}"
-            found.append((key, _unquoted(value), block, where))
-    return tuple(found)
-
-
-def _parse_unread(stdout: bytes) -> str:
-    """Return where a file is included that was not read, and which; "" where all were."""
-    lines = list(in_files(stdout))
-    read = {line.path for line in lines}
-    for line in lines:
-        words = re.match(r"\s*include\b(.*)", line.text, re.IGNORECASE)
-        if not words:
-            continue
-        followed = line.path == _MAIN or line.path.rpartition("/")[0] == _PARTS
-        simple = not set(words.group(1)) & set("\"'=\\")
-        for word in words.group(1).split("#")[0].split():
-            path = word if word.startswith("/") else f"/etc/ssh/{word}"
-            known = path in read or word in read or path == f"{_PARTS}/*.conf"
-            if not known and not (followed and simple):
-                return f"{line.path}:{line.number} includes {shortened(word)}"
-    return ""
-
-
-def _unquoted(value: str) -> str:
-    """Read a value as sshd does: quotes off, a comment behind it left out."""
-    try:
-        return " ".join(shlex.split(value, comments=True))
-    except ValueError:
-        return value
+def _parse_written(stdout: bytes) -> sshd.Written:
+    return sshd.read(in_files(stdout))
 
 
 METHOD = Method("sshd_effective_config", Parameters, probes, judge)

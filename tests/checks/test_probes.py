@@ -165,10 +165,16 @@ def test_the_drop_ins_of_systemd_are_read_from_all_its_directories(shell, folder
 
 
 def test_what_sshd_includes_is_read_too(shell, folder):
-    (probe,) = METHODS["sshd_effective_config"].probes(None, FACTS)[1:]
+    method = METHODS["sshd_effective_config"]
+    params = method.parameters(key="PermitRootLogin", expected="no")
+    (_, probe) = method.probes(params, FACTS)
     (folder / "sshd_config.d").mkdir()
     (folder / "site").mkdir()
-    (folder / "sshd_config").write_text("Include site/*.cfg\n include none.conf\n")
+    (folder / "sshd_config").write_text(
+        f"Include {folder}/sshd_config\nInclude site/*.cfg # and\n include none.conf\n"
+        '\tINCLUDE="sshd_config.d/*.conf" empty.conf\n'
+    )
+    (folder / "empty.conf").write_text("")
     (folder / "sshd_config.d" / "5.conf").write_text(f"Include {folder}/more.conf\n")
     (folder / "site" / "a.cfg").write_text("Match all\nPermitRootLogin yes\n")
     (folder / "more.conf").write_text("X11Forwarding no\n")
@@ -181,6 +187,8 @@ def test_what_sshd_includes_is_read_too(shell, folder):
     assert "site/a.cfg:PermitRootLogin yes\n" in done.stdout
     assert f"{folder}/more.conf:X11Forwarding no\n" in done.stdout
     assert f"{folder}/sshd_config.d/5.conf:Include" in done.stdout
+    assert f"{folder}/empty.conf:\n" in done.stdout
+    assert done.stdout.count("none.conf") == 1
     complaints = done.stderr.splitlines()
     assert complaints
     assert all("No such file or directory" in line for line in complaints)
