@@ -71,6 +71,33 @@ def extend(db: Database, signer: Signer, scan: int) -> Link:
     return link
 
 
+def checkpoint(db: Database, signer: Signer, host: int, floor: dt.datetime) -> None:
+    """Sign where a host's chain begins, now that scans from before `floor` have been removed.
+
+    In the transaction that removed them, under the lock on the host.
+    """
+    row = db.row(_QUERIES["chain_before"], host=host, floor=clock.rfc3339(floor))
+    if row is None:
+        return
+    found = Checkpoint(
+        host_id=row["host_id"],
+        sequence=row["sequence"],
+        chain=bytes(row["chain"]).hex(),
+        count=row["sequence"] - row["kept"],
+        at=row["at"],
+    )
+    db.run(
+        _QUERIES["keep_checkpoint"],
+        host=host,
+        sequence=found.sequence,
+        chain=row["chain"],
+        count=found.count,
+        at=clock.rfc3339(found.at),
+        signature=signer.sign(signed_checkpoint(found.encoded())),
+        signing_key=signer.id,
+    )
+
+
 def canonical(row: dict[str, Any], sequence: int) -> bytes:
     """Return the text of a scan that its place in the chain is the hash of."""
     body = {name: _plain(value) for name, value in row.items() if name != "host"}

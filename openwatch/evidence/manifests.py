@@ -40,10 +40,9 @@ def store(db: Database, entries: Iterable[Entry], previous: bytes | None) -> byt
     listed = {entry.probe: entry for entry in entries}
     whole = tuple(listed[probe] for probe in sorted(listed))
     name = _address(whole)
-    if db.value(_QUERIES["depth"], hash=name) is None:
+    if hold(db, name) is None:
         base, depth, body = _difference(db, whole, previous)
         db.run(_QUERIES["keep_manifest"], hash=name, base=base, depth=depth, bytes=_pack(body))
-    db.run(_QUERIES["touch"], hash=name)
     return name
 
 
@@ -64,6 +63,23 @@ def load(db: Database, name: bytes) -> tuple[Entry, ...]:
     return whole
 
 
+def hold(db: Database, name: bytes) -> int | None:
+    """Mark a manifest and its line as used this month; return its depth, None where it is gone.
+
+    The collector leaves alone what is used this month, and waits for whoever is marking: so what
+    is found here is there when the transaction commits.
+    """
+    line = db.tuples(_QUERIES["marks"], hash=name)
+    old = msgspec.json.encode([bytes(digest).hex() for digest, _, is_new in line if not is_new])
+    if not line or len(line) != line[0][1] + 1:
+        return None
+    if old != b"[]":
+        marked = db.run(_QUERIES["mark"], hashes=old.decode())
+        if marked != sum(not is_new for _, _, is_new in line):
+            return None  # the collector was faster
+    return int(line[0][1])
+
+
 def _difference(
     db: Database, whole: tuple[Entry, ...], previous: bytes | None
 ) -> tuple[bytes | None, int, _Difference]:
@@ -71,7 +87,7 @@ def _difference(
     everything = (None, 0, _Difference((), whole))
     if previous is None:
         return everything
-    depth = db.value(_QUERIES["depth"], hash=previous)
+    depth = hold(db, previous)
     if depth is None or depth + 1 >= _WHOLE_EVERY:
         return everything
     before = {entry.probe: entry for entry in load(db, previous)}

@@ -15,18 +15,18 @@ SELECT decode(b ->> 0, 'hex'), (b -> 1)::smallint, decode(b ->> 2, 'base64'),
 -- blob: one blob
 SELECT codec, bytes FROM blobs WHERE hash = :hash::bytea
 
--- touch: mark a manifest, and those it is stored as a difference to, as used this month
-WITH RECURSIVE line (hash, base) AS (
-    SELECT m.hash, m.base FROM manifests m WHERE m.hash = :hash::bytea
+-- marks: a manifest and those it is stored as a difference to: how deep, and whether used this month
+WITH RECURSIVE line (hash, base, depth, used) AS (
+    SELECT m.hash, m.base, m.depth, m.used FROM manifests m WHERE m.hash = :hash::bytea
     UNION ALL
-    SELECT m.hash, m.base FROM manifests m JOIN line l ON m.hash = l.base
+    SELECT m.hash, m.base, m.depth, m.used FROM manifests m JOIN line l ON m.hash = l.base
 )
-UPDATE manifests m SET used = date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
-  FROM line l
- WHERE m.hash = l.hash AND m.used < date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+SELECT hash, depth, used >= date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+  FROM line ORDER BY depth DESC
 
--- depth: how many differences a manifest is away from a whole one; null where it is not there
-SELECT depth FROM manifests WHERE hash = :hash::bytea
+-- mark: manifests are used this month
+UPDATE manifests SET used = date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+ WHERE hash = ANY (ARRAY(SELECT decode(h, 'hex') FROM jsonb_array_elements_text(:hashes::jsonb) AS h))
 
 -- keep_manifest: store a manifest
 INSERT INTO manifests (hash, base, depth, bytes, used)
@@ -97,3 +97,50 @@ SELECT h.key, h.id, h.hostname FROM hosts h
 -- blobs: several blobs
 SELECT b.hash, b.codec, b.bytes FROM blobs b
  WHERE b.hash = ANY (ARRAY(SELECT decode(h, 'hex') FROM jsonb_array_elements_text(:hashes::jsonb) AS h))
+
+-- mark_blobs: blobs are used this month
+UPDATE blobs SET used = date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+ WHERE hash = ANY (ARRAY(SELECT decode(h, 'hex') FROM jsonb_array_elements_text(:hashes::jsonb) AS h))
+   AND used < date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+
+-- bound: the month before which evidence is old: that of the floor, but never this or the last one
+SELECT least(date_trunc('month', :floor::timestamptz AT TIME ZONE 'UTC'),
+             date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') - interval '1 month')::date
+
+-- old_scans: scans that are older than the bound and still there, with what they rest on
+-- A day more: a scan that ran over the end of a month has marked its evidence in the old one.
+SELECT key, corpus, facts, verdicts, manifest FROM scans
+ WHERE recorded_at < :bound::date + interval '1 day' AND key > :after::bigint
+ ORDER BY key
+ LIMIT 500
+
+-- collect_manifests: delete manifests that are old and that none is a difference to
+DELETE FROM manifests WHERE hash IN (
+    SELECT m.hash FROM manifests m
+     WHERE m.used < :bound::date AND NOT EXISTS (SELECT FROM manifests n WHERE n.base = m.hash)
+     ORDER BY m.hash
+     LIMIT :limit::integer
+       FOR UPDATE SKIP LOCKED)
+
+-- collect_blobs: delete blobs that are old
+DELETE FROM blobs WHERE hash IN (
+    SELECT hash FROM blobs WHERE used < :bound::date
+     ORDER BY hash
+     LIMIT :limit::integer
+       FOR UPDATE SKIP LOCKED)
+
+-- chain_before: how far a host's chain goes before an instant, the hash there, how many are kept
+SELECT s.sequence, s.chain, h.id AS host_id, clock_timestamp() AS at,
+       (SELECT count(*) FROM scans k WHERE k.host = s.host AND k.sequence <= s.sequence) AS kept
+  FROM scans s
+  JOIN hosts h ON h.key = s.host
+ WHERE s.host = :host::integer AND s.recorded_at < :floor::timestamptz AND s.sequence IS NOT NULL
+ ORDER BY s.sequence DESC LIMIT 1
+
+-- keep_checkpoint: where a host's chain begins from now on
+INSERT INTO chain_checkpoints (host, sequence, chain, count, at, signature, signing_key)
+VALUES (:host::integer, :sequence::bigint, :chain::bytea, :count::bigint, :at::timestamptz,
+        :signature::bytea, :signing_key::text)
+    ON CONFLICT (host) DO UPDATE
+   SET sequence = excluded.sequence, chain = excluded.chain, count = excluded.count,
+       at = excluded.at, signature = excluded.signature, signing_key = excluded.signing_key

@@ -259,3 +259,20 @@ def unplanned(
     pairs = msgspec.json.encode(list(planned)).decode()
     rows = db.tuples(_QUERIES["unplanned"], host=host, planned=pairs)
     return tuple((rule, variant) for rule, variant in rows)
+
+
+def floor(db: Database) -> dt.datetime | None:
+    """Return the oldest instant that can still be asked about; None: any."""
+    return instant(db, None).floor
+
+
+def openers(db: Database, host: int, since: dt.datetime) -> tuple[int, ...]:
+    """Return the scans (their keys) that opened a finding of a host which held after an instant."""
+    rows = db.tuples(_QUERIES["openers"], host=host, since=clock.rfc3339(since))
+    return tuple(row[0] for row in rows)
+
+
+def evidence_held(db: Database, since: dt.datetime) -> tuple[bytes, ...]:
+    """Return the documents that findings rest on which held after an instant."""
+    rows = db.tuples(_QUERIES["evidence_held"], since=clock.rfc3339(since))
+    return tuple(bytes(row[0]) for row in rows)

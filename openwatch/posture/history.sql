@@ -128,3 +128,10 @@ SELECT r.name AS rule, v.name AS variant
  WHERE f.host = :host::integer AND f.until = 'infinity'
    AND NOT EXISTS (SELECT FROM jsonb_array_elements(:planned::jsonb) AS p (pair)
                     WHERE p.pair ->> 0 = r.name AND p.pair ->> 1 = v.name)
+
+-- openers: the scans that opened findings of a host which held after an instant
+SELECT DISTINCT opened_by FROM findings
+ WHERE host = :host::integer AND until > :since::timestamptz
+
+-- evidence_held: the documents that findings rest on which held after an instant
+SELECT DISTINCT evidence FROM findings WHERE evidence IS NOT NULL AND until > :since::timestamptz
