@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from openwatch.checks import (
     apparmor_state,
     audit_rule_exists,
+    authselect_state,
     command,
     config_value,
+    crypto_policy,
     file_absent,
     file_content,
     file_content_match,
@@ -29,14 +31,17 @@ from openwatch.checks import (
     sshd_effective_config,
     sysctl_value,
     systemd_target,
+    unit_property,
 )
 from openwatch.checks.types import Method
 
 METHODS: Mapping[str, Method] = {
     "apparmor_state": apparmor_state.METHOD,
     "audit_rule_exists": audit_rule_exists.METHOD,
+    "authselect_state": authselect_state.METHOD,
     "command": command.METHOD,
     "config_value": config_value.METHOD,
+    "crypto_policy": crypto_policy.METHOD,
     "dpkg_absent": package_named.DPKG_ABSENT,
     "dpkg_installed": package_named.DPKG_INSTALLED,
     "file_absent": file_absent.METHOD,
@@ -60,6 +65,7 @@ METHODS: Mapping[str, Method] = {
     "sshd_effective_config": sshd_effective_config.METHOD,
     "sysctl_value": sysctl_value.METHOD,
     "systemd_target": systemd_target.METHOD,
+    "unit_property": unit_property.METHOD,
 }
 
 ALIASES: Mapping[str, str] = {"file_permissions": "file_permission"}
