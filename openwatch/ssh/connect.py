@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections.abc import Sequence
+from typing import cast
 
+import msgspec
 import paramiko
-from paramiko.ssh_exception import IncompatiblePeer
 
 from openwatch import clock
 from openwatch.errors import (
@@ -18,6 +20,7 @@ from openwatch.errors import (
 )
 from openwatch.ssh import keys
 from openwatch.ssh.channel import RemoteChannel
+from openwatch.ssh.handshake import Relayed, first_words, judge_key, negotiate
 from openwatch.ssh.login import log_in
 from openwatch.ssh.types import Channel, HostKey, Target
 
@@ -29,18 +32,21 @@ _WEAK = {
     "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
     "macs": ["hmac-sha1", "hmac-md5", "hmac-sha1-96", "hmac-md5-96"],
 }
-_RSA = ("rsa-sha2-512", "rsa-sha2-256")
+_PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, RFC 4254 section 5.1
 _EXEC_TIMEOUT = 20.0  # seconds to open a channel and start a command
 
 
 class RemoteSession:
     """An authenticated connection to a host. See ssh.types.Session."""
 
-    def __init__(self, target: Target, transport: paramiko.Transport, key: HostKey) -> None:
-        """Own the transport: closing this closes it."""
-        self._where = _where(target)
-        self._name = target.name
-        self._transport = transport
+    def __init__(
+        self, name: str, where: str, transports: tuple[paramiko.Transport, ...], key: HostKey
+    ) -> None:
+        """Own the transports, the host's own last: closing this closes them."""
+        self._where = where
+        self._name = name
+        self._transports = transports
+        self._transport = transports[-1]
         self._host_key = key
         self._opened = 0
 
@@ -81,45 +87,121 @@ class RemoteSession:
         return RemoteChannel(channel, self._transport, self._name, self._where)
 
     def close(self) -> None:
-        """End the connection and its thread."""
-        self._transport.close()
+        """End the connection and its thread, and those of the way there."""
+        _close(self._transports)
+
+
+class _Hop(msgspec.Struct, frozen=True):
+    """One end to log in to: a host on the way, or the host itself."""
+
+    target: Target
+    where: str  # for messages
+    signers: tuple[paramiko.PKey, ...]
+    is_jump: bool
 
 
 def connect(target: Target) -> RemoteSession:
     """Return an authenticated connection.
 
-    Raise HostUnreachable, HostKeyUnknown or HostKeyChanged (nothing was authenticated, the key is
-    in `detail`), LoginRefused, ConnectionLost.
+    Raise HostUnreachable, HostKeyUnknown or HostKeyChanged (nothing was authenticated; the key is
+    in `detail` as `key`, or as `jump_key` where a jump host showed it), LoginRefused,
+    ConnectionLost, and InvalidInput for a private key or certificate that cannot be used.
     """
-    signer = None
-    if target.login.private_key is not None:  # a bad key is told before the network is touched
-        signer = keys.signer(target.login.private_key, target.login.passphrase)
+    transports: list[paramiko.Transport] = []
+    try:
+        for hop in _hops(target):
+            transport, key = _reach(hop, transports[-1] if transports else None)
+            transports.append(transport)
+    except BaseException:
+        _close(transports)
+        raise
+    return RemoteSession(target.name, hop.where, tuple(transports), key)
+
+
+def _hops(target: Target) -> list[_Hop]:
+    """Return the ends to log in to, in order; a bad key is told before the network is touched."""
+    ends = [
+        msgspec.structs.replace(
+            target,
+            address=jump.address,
+            port=jump.port,
+            login=jump.login,
+            known=jump.known,
+            trust_first=False,
+            jumps=(),
+        )
+        for jump in target.jumps
+    ]
+    names = [place(end.address, end.port) for end in [*ends, target]]
+    hops = []
+    for number, end in enumerate([*ends, target]):
+        is_jump = number < len(ends)
+        through = f" (through {', '.join(names[:number])})" if number else ""
+        where = f"{'jump host ' if is_jump else ''}{names[number]}{through}"
+        hops.append(_Hop(end, where, keys.signers(end.login), is_jump))
+    return hops
+
+
+def _reach(hop: _Hop, before: paramiko.Transport | None) -> tuple[paramiko.Transport, HostKey]:
+    """Log in to one end, over the network or through the end before it."""
+    target, where = hop.target, hop.where
     deadline = clock.monotonic() + target.connect_timeout
-    sock = _dial(target)
-    first = b""
+    sock = _dial(target, where) if before is None else _relay(target, where, before)
     transport = None
     try:
-        first = _first_words(target, sock, deadline)
-        transport = paramiko.Transport(sock, disabled_algorithms=_WEAK)
-        _negotiate(target, transport, deadline, first)
-        key = _judge_key(target, transport)
-        log_in(target, transport, signer, _where(target))
-    except BaseException:
+        first = first_words(target, sock, deadline, where)
+        # What the library asks of a socket is what Relayed has.
+        transport = paramiko.Transport(cast("socket.socket", sock), disabled_algorithms=_WEAK)
+        negotiate(target, transport, deadline, first, where)
+        key = judge_key(target, transport, where)
+        log_in(target, transport, hop.signers, where)
+    except BaseException as error:
+        if hop.is_jump and isinstance(error, HostKeyUnknown | HostKeyChanged):
+            # Under this name it would be taken for a key of the host that was asked for.
+            error.detail["jump_key"] = error.detail.pop("key")
         if transport is not None:
             transport.close()
         sock.close()
         raise
-    return RemoteSession(target, transport, key)
+    return transport, key
 
 
-def _where(target: Target) -> str:
-    """`address:port`, bracketed for IPv6."""
-    address = f"[{target.address}]" if ":" in target.address else target.address
-    return f"{address}:{target.port}"
+def _close(transports: Sequence[paramiko.Transport]) -> None:
+    for transport in reversed(transports):
+        transport.close()
 
 
-def _dial(target: Target) -> socket.socket:
-    where = _where(target)
+def place(address: str, port: int) -> str:
+    """Return `address:port`, bracketed for IPv6."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _relay(target: Target, where: str, before: paramiko.Transport) -> Relayed:
+    """Have the end before connect to this one, and return the way through."""
+    try:
+        channel = before.open_channel(
+            "direct-tcpip",
+            (target.address, target.port),
+            ("127.0.0.1", 0),
+            timeout=target.connect_timeout,
+        )
+    except paramiko.ChannelException as refused:
+        if refused.code == _PROHIBITED:
+            why = (
+                "does not forward to it: see AllowTcpForwarding, PermitOpen and authorized_keys"
+            )
+        else:
+            why = (
+                f"cannot reach it ({refused.text}): check the address and the route from there"
+            )
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        why = f"did not connect to it ({error or type(error).__name__})"
+    else:
+        return Relayed(channel)
+    raise HostUnreachable(f"{where}: the last jump host before it {why}", host=target.name)
+
+
+def _dial(target: Target, where: str) -> socket.socket:
     try:
         sock = socket.create_connection(
             (target.address, target.port), timeout=target.connect_timeout
@@ -139,102 +221,3 @@ def _dial(target: Target) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
     raise HostUnreachable(why, host=target.name, address=target.address, port=target.port)
-
-
-def _first_words(target: Target, sock: socket.socket, deadline: float) -> bytes:
-    """Return what the other side says first, without taking it from the socket."""
-    where = _where(target)
-    sock.settimeout(max(0.1, deadline - clock.monotonic()))
-    try:
-        first = sock.recv(255, socket.MSG_PEEK)
-    except TimeoutError:
-        raise HostUnreachable(
-            f"{where} accepted the connection but sent no SSH banner within "
-            f"{target.connect_timeout:g} s: check that this port is sshd's and that the host "
-            "is not overloaded",
-            host=target.name,
-        ) from None
-    except OSError as error:
-        raise HostUnreachable(
-            f"{where} reset the connection before its SSH banner ({error.strerror}): "
-            "see MaxStartups and PerSourcePenalties in its sshd_config",
-            host=target.name,
-        ) from None
-    if not first:
-        raise HostUnreachable(
-            f"{where} closed the connection before its SSH banner: see MaxStartups, "
-            "PerSourcePenalties and the host's address filters",
-            host=target.name,
-        )
-    return first
-
-
-def _negotiate(
-    target: Target, transport: paramiko.Transport, deadline: float, first: bytes
-) -> None:
-    """Agree on keys within the deadline; the approved host key types are asked for first."""
-    options = transport.get_security_options()
-    known = [name for key in target.known for name in _algorithms(key.key_type)]
-    preferred = [name for name in known if name in options.key_types]
-    options.key_types = (*preferred, *(n for n in options.key_types if n not in preferred))
-    left = max(0.1, deadline - clock.monotonic())
-    transport.banner_timeout = transport.handshake_timeout = left
-    transport.auth_timeout = target.login_timeout
-    where = _where(target)
-    try:
-        transport.start_client(timeout=left)
-    except IncompatiblePeer as error:
-        raise HostUnreachable(
-            f"{where} offers no key exchange, cipher or host key type in common with us "
-            f"({error}): it is too old or too restricted",
-            host=target.name,
-        ) from None
-    except (paramiko.SSHException, OSError, EOFError) as error:
-        if b"SSH-" not in first:
-            said = "".join(c for c in first[:60].decode("latin-1") if c.isprintable())
-            why = (
-                f"{where} does not speak SSH; it began with {said!r}: check the port, and where "
-                "this is sshd's own refusal, MaxStartups and PerSourcePenalties"
-            )
-        else:
-            why = f"{where} ended the SSH handshake ({error or type(error).__name__})"
-        raise HostUnreachable(why, host=target.name) from None
-    if not transport.initial_kex_done:
-        raise HostUnreachable(
-            f"{where} did not finish the SSH handshake within {target.connect_timeout:g} s",
-            host=target.name,
-        )
-
-
-def _algorithms(key_type: str) -> tuple[str, ...]:
-    """Return the signature algorithms of a key type."""
-    return _RSA if key_type == "ssh-rsa" else (key_type,)
-
-
-def _judge_key(target: Target, transport: paramiko.Transport) -> HostKey:
-    """Return the host's key where it is approved, or where policy takes the first one."""
-    shown = transport.get_remote_server_key()
-    key = keys.host_key(shown.get_name(), shown.asbytes())
-    if any(known.public_key == key.public_key for known in target.known):
-        return key
-    if target.known:
-        expected = ", ".join(f"{k.key_type} {k.fingerprint}" for k in target.known)
-        raise HostKeyChanged(
-            f"{_where(target)} shows the host key {key.key_type} {key.fingerprint}, approved is "
-            f"{expected}: nothing was sent to it. Where the host was reinstalled, compare the "
-            "fingerprint on its console and approve the new key; otherwise somebody may be "
-            "listening",
-            host=target.name,
-            expected_fingerprint=target.known[0].fingerprint,
-            actual_fingerprint=key.fingerprint,
-            key=key,
-        )
-    if target.trust_first:
-        return key
-    raise HostKeyUnknown(
-        f"{_where(target)} shows the host key {key.key_type} {key.fingerprint}, which nobody has "
-        "approved: compare it with `ssh-keygen -lf` on the host's console and approve it",
-        host=target.name,
-        actual_fingerprint=key.fingerprint,
-        key=key,
-    )

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 
 from openwatch.errors import InvalidInput
-from openwatch.ssh.types import HostKey
+from openwatch.ssh import certificates
+from openwatch.ssh.types import HostKey, Login
 
 _CODE = "credentials.invalid_key"
 _LARGEST = 64 * 1024  # characters; a 16,384-bit RSA key needs 13,000
@@ -51,6 +52,7 @@ def host_key(key_type: str, blob: bytes) -> HostKey:
 def parse_private_key(text: str, passphrase: str | None = None) -> PrivateKey:
     """Return what the key is. Raise InvalidInput (credentials.invalid_key) where it cannot be used."""
     private = _load(text, passphrase)
+    certificates.check(text, private.public_key())
     public = private.public_key().public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     )
@@ -62,6 +64,24 @@ def parse_private_key(text: str, passphrase: str | None = None) -> PrivateKey:
     else:
         name, bits = "ed25519", 256
     return PrivateKey(name, bits, shown, _comment(text))
+
+
+def signers(login: Login) -> tuple[paramiko.PKey, ...]:
+    """Return what logs in with the private key: with its certificate first, then by itself.
+
+    Raise InvalidInput as parse_private_key does, and for a certificate that does not fit.
+    """
+    if login.private_key is None:
+        return ()
+    plain = signer(login.private_key, login.passphrase)
+    text = login.certificate or certificates.within(login.private_key)
+    if text is None:
+        return (plain,)
+    public = _load(login.private_key, login.passphrase).public_key()
+    certificates.check(text, public)
+    certified = signer(login.private_key, login.passphrase)
+    certified.load_certificate(certificates.line(text))
+    return (certified, plain)
 
 
 def signer(text: str, passphrase: str | None = None) -> paramiko.PKey:

@@ -32,10 +32,20 @@ class Login(msgspec.Struct, frozen=True):
     password: str | None = None
     private_key: str | None = None
     passphrase: str | None = None
+    certificate: str | None = None  # a `-cert.pub`; it may also stand below the private key
 
     def __repr__(self) -> str:
         """Show who, never what."""
         return f"Login({self.username!r})"
+
+
+class Jump(msgspec.Struct, frozen=True):
+    """A host on the way to another: its key is judged, and it is logged in to, just so."""
+
+    address: str
+    port: int
+    login: Login
+    known: tuple[HostKey, ...] = ()  # the approved keys; any other ends the way there
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -54,6 +64,7 @@ class Target(msgspec.Struct, frozen=True):
     local: bool = (
         False  # this machine itself: no address, no login; only where scan.allow_local
     )
+    jumps: tuple[Jump, ...] = ()  # the way there, the nearest first
 
     def __repr__(self) -> str:
         """Show where, never the secrets."""
