@@ -78,7 +78,7 @@ def serve(config: Config) -> int:
     from openwatch.web.services import Services
 
     _announce("serve", listen=config.server.listen)
-    vault, corpus = _vault(config), _corpus(config)
+    vault, corpus = _vault(config), rules(config)
     tokens = Tokens(files.jwt_keys(Path(config.identity.jwt_private_key)))
     with _database(config) as db:
         migrations.require_current(db)
@@ -115,7 +115,7 @@ def worker(config: Config) -> int:
     from openwatch.scans.jobs import Scanner
 
     _announce("worker")
-    vault, corpus = _vault(config), _corpus(config)
+    vault, corpus = _vault(config), rules(config)
     with _database(config) as db:
         migrations.require_current(db)
         with db.scope():
@@ -269,7 +269,8 @@ def _vault(config: Config) -> Vault:
     return Vault(files.credential_keys(Path(config.identity.credential_key_file)))
 
 
-def _corpus(config: Config) -> Corpus:
+def rules(config: Config) -> Corpus:
+    """Return the rules of the program and of `rules.directories`, which only root may write."""
     directories = [Path(directory) for directory in config.rules.directories]
     trust.require(directories)
     corpus = load_rules(directories)

@@ -150,6 +150,12 @@ def _check(arguments: Arguments) -> int:
     return check.run(arguments)
 
 
+def _rules(arguments: Arguments) -> int:
+    from openwatch.cli import rules
+
+    return rules.run(arguments)
+
+
 def _verify(arguments: Arguments) -> int:
     from openwatch.cli import verify
 
@@ -175,6 +181,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "create-admin": _create_admin,
     "check-config": _check_config,
     "check": _check,
+    "rules": _rules,
     "verify": _verify,
     "keys": _keys,
     "openapi": _openapi,

@@ -32,7 +32,7 @@ def loaded(arguments: Mapping[str, Any]) -> Corpus:
     try:
         return load.load(directories, given)
     except errors.RuleError as wrong:
-        if given and not wrong.file and "cannot be used" not in wrong.message:
+        if given and not wrong.file:  # it is about no file, so it is about the command line
             raise UsageError(f"--var: {wrong.message}") from None
         raise
 

@@ -24,6 +24,12 @@ Usage:
                   [--framework NAME] [--severity LEVEL] [--rule ID]... [--lane LANE]
                   [--rules DIR]... [--var SETTING]...
                   [--format FORMAT] [--log-level LEVEL]
+  openwatch rules validate DIR [--json]
+  openwatch rules list [--framework NAME] [--rules DIR]... [--var SETTING]... [--json]
+  openwatch rules show ID [--rules DIR]... [--var SETTING]... [--json]
+  openwatch rules explain ID --host HOST [--config FILE] [--log-level LEVEL] [--json]
+  openwatch rules explain ID --local [--sudo] [--ask-sudo-password | --sudo-password-file FILE]
+                             [--rules DIR]... [--var SETTING]... [--log-level LEVEL] [--json]
   openwatch verify [--host HOST] [--trust FINGERPRINT]... [--export FILE | --from FILE]
                    [--config FILE] [--log-level LEVEL]
   openwatch keys list [--config FILE] [--log-level LEVEL]
@@ -38,6 +44,8 @@ Commands:
   create-admin   Create a user who may do everything.
   check-config   Print every setting and where it came from.
   check          Scan a host now and print what was found; needs no database.
+  rules          Look at the rules, check a directory of one's own, or say why a rule is judged on
+                 a host as it is.
   verify         Check that the evidence is what was signed, in the database or in an export.
   keys list      Print the fingerprints of the keys, to write down.
   openapi        Print the description of the API.

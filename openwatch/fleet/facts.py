@@ -34,6 +34,18 @@ def store(db: Database, host: int, facts: Facts) -> bool:
     return bool(changed)
 
 
+def of_host(db: Database, host: int) -> Facts | None:
+    """Return what is known of a host (its key), None before its first scan.
+
+    None, too, where another version of this program wrote it: the next scan asks again.
+    """
+    stored = db.value(_QUERIES["facts_of_host"], key=host)
+    try:
+        return None if stored is None else msgspec.json.decode(stored, type=Facts)
+    except msgspec.MsgspecError:
+        return None
+
+
 def _text(value: str | None) -> str | None:
     """Return a host's words as PostgreSQL can hold them: without NULs; None for nothing."""
     return value.replace("\0", "") or None if value else None

@@ -135,3 +135,6 @@ RETURNING id, key_type, public_key, fingerprint, state, first_seen, last_seen, d
 UPDATE host_keys
    SET state = 'rotated', decided_at = clock_timestamp(), decided_by = :decided_by
  WHERE host = :host_id AND key_type = :key_type AND fingerprint <> :fingerprint AND state = 'approved'
+
+-- facts_of_host: what the last scan found out about a host
+SELECT facts::text AS facts FROM hosts WHERE key = :key::integer

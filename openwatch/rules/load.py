@@ -104,8 +104,9 @@ def read(
     """
     said = tiers.read(directories)
     if strictly and said.problems:
-        lines = [f"{p.file}:{p.line}: {p.message}" for p in said.problems]
-        raise RuleError("\n  ".join(["the variables cannot be used:", *lines]))
+        first, *more = said.problems
+        lines = [first.message, *(f"{p.file}:{p.line}: {p.message}" for p in more)]
+        raise RuleError("\n  ".join(lines), file=first.file, line=first.line)
     fleet = {**variables.DEFAULTS, **said.tiers.fleet}
     values = variables.resolve(given, fleet)
     reading = _Reading(values)
@@ -147,6 +148,11 @@ def _assembled(reading: _Reading, said: Tiers, given: Mapping[str, variables.Val
         parameters=finder.parameters,
     )
     return variants.assembled(bare, rules, finder.rules, reading.values)
+
+
+def names(directory: Path) -> frozenset[str]:
+    """Return how messages and rules name the documents of a directory."""
+    return frozenset(name for _, name in _files(directory))
 
 
 def assets() -> Path:

@@ -91,7 +91,7 @@ def _choose(rule: Rule, facts: Facts) -> Implementation | Verdict:
     for implementation in rule.implementations:
         if implementation.default:
             continue
-        fits = True if implementation.when is None else _holds(implementation.when, facts)
+        fits = True if implementation.when is None else holds(implementation.when, facts)
         if fits:
             return implementation
         if fits is None:
@@ -105,14 +105,14 @@ def _choose(rule: Rule, facts: Facts) -> Implementation | Verdict:
     return Verdict(Status.SKIPPED, Reason.NO_IMPLEMENTATION, detail)
 
 
-def _holds(when: When, facts: Facts) -> bool | None:
+def holds(when: When, facts: Facts) -> bool | None:
     """Return whether a gate is open, None where an unknown capability decides it."""
     if when.none is not None:
-        inner = _holds(when.none, facts)
+        inner = holds(when.none, facts)
         return None if inner is None else not inner
     if when.all or when.any:
         decides = not when.all  # one False closes `all`, one True opens `any`
-        answers = [_holds(one, facts) for one in when.all or when.any]
+        answers = [holds(one, facts) for one in when.all or when.any]
         if decides in answers:
             return decides
         return None if None in answers else not decides
