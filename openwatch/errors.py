@@ -11,7 +11,7 @@ OpenWatchError
     DatabaseUnavailable  IntegrityViolation  RetryableConflict  QueryTimeout
     MissingPartition  SchemaMismatch  UnsupportedServer
   HostError                   a watched host could not be asked
-    HostUnreachable  HostKeyUnknown  HostKeyChanged  LoginRefused
+    HostUnreachable  HostKeyUnknown  HostKeyChanged  LoginRefused  LoginHeldBack
     PrivilegeRefused  ScanTimeout  ConnectionLost  NoCredential  TransportRefused
   SecretUnreadable            the vault holds no key that opens this value
   LeaseLost                   another worker owns this job now
@@ -238,6 +238,12 @@ class LoginRefused(HostError):
     """The host refused the credential."""
 
     code = "host.ssh_authentication_failed"
+
+
+class LoginHeldBack(HostError):
+    """The host refused this password a short while ago; it is not sent again so soon."""
+
+    code = "host.login_held_back"
 
 
 class PrivilegeRefused(HostError):

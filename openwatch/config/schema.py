@@ -156,6 +156,14 @@ class Scan(msgspec.Struct, frozen=True):
             86400,
         ),
     ] = 3000.0
+    sudo_password: Annotated[
+        bool,
+        About(
+            "Whether a credential's password may be typed into sudo where a host's sudo asks for one."
+            " It is tried once; a host that refuses it is not tried again within the hour.",
+            "true or false",
+        ),
+    ] = False
     trust_first_host_key: Annotated[
         bool,
         About(

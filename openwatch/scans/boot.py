@@ -52,7 +52,9 @@ def boot(
         start.expect_prompt(prompt, sudo_password)
     try:
         start.finish()
-    except BaseException:
+    except BaseException as failure:
+        if isinstance(failure, HostError):  # the host may have counted a refused password
+            failure.detail["password_sent"] = start.password_sent
         channel.shut()
         channel.close()
         raise
@@ -78,6 +80,7 @@ class _Start:
         self._until = clock.monotonic() + patience
         self._prompt = b""
         self._password: str | None = None
+        self.password_sent = False
 
     def expect_prompt(self, prompt: str, password: str) -> None:
         """Answer the prompt, should it come, once."""
@@ -115,6 +118,7 @@ class _Start:
         asked = self._channel.errors().count(self._prompt)
         if self._password is not None and asked:
             password, self._password = self._password, None
+            self.password_sent = True
             self._channel.send(password.encode() + b"\n")
         elif asked > 1:
             self._hang_up()
@@ -144,7 +148,7 @@ class _Start:
                 f"the session ended before its shell answered{said}", host=self._session.name
             )
         if self._privilege in {Privilege.SUDO, Privilege.SUDO_PASSWORD}:
-            if self._prompt and self._password is None:
+            if self.password_sent:
                 self._refused(f"it did not accept the stored password{said}")
             self._refused(f"exit status {status}{said}")
         raise LoginRefused(

@@ -20,8 +20,8 @@ from openwatch.config import Config
 from openwatch.db import Database, load
 from openwatch.evidence import blobs, chain, manifests
 from openwatch.evidence.manifests import Entry
+from openwatch.fleet import backoff, host_keys, targets
 from openwatch.fleet import facts as host_facts
-from openwatch.fleet import host_keys, targets
 from openwatch.jobs import queue
 from openwatch.jobs.types import Claim, Job
 from openwatch.keys.signing import Signer
@@ -92,7 +92,7 @@ class Scanner:
         started, cpu = clock.monotonic(), time.thread_time()
         try:
             begun = self._begin(claim)
-            answer = self._ask(begun, self._noting(claim))
+            answer = self._asked(begun, self._noting(claim))
         except errors.OpenWatchError as failure:
             self._postpone(claim, failure)
             raise
@@ -131,6 +131,22 @@ class Scanner:
         corpus = self._corpora.corpus(target.name, row["tags"])
         mark = ScanMark(claim.id, row["key"], row["host"])
         return Begun(mark, Lane(row["lane"]), target, known, corpus)
+
+    def _asked(self, begun: Begun, note: Callable[[int, int], None]) -> Answer:
+        """Ask, and remember a password that the host did not take before anything else is done."""
+        try:
+            return self._ask(begun, note)
+        except errors.HostError as failure:
+            target = begun.target
+            with self._db.scope():
+                backoff.remember(
+                    self._db,
+                    begun.mark.host,
+                    target.credential,
+                    target.login.username,
+                    failure,
+                )
+            raise
 
     def _ask(self, begun: Begun, note: Callable[[int, int], None]) -> Answer:
         """Ask everything in one trip where the host is as it was known to be."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from typing import Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -65,6 +66,7 @@ class Target(msgspec.Struct, frozen=True):
         False  # this machine itself: no address, no login; only where scan.allow_local
     )
     jumps: tuple[Jump, ...] = ()  # the way there, the nearest first
+    credential: UUID | None = None  # what the login was stored as
 
     def __repr__(self) -> str:
         """Show where, never the secrets."""
