@@ -7,21 +7,31 @@ secrets by their form, so a password in plain words is caught only where it is n
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import msgspec
 
 
 class Redacted(msgspec.Struct, frozen=True):
-    """Content that may be kept, and how many secrets were masked in it."""
+    """Content that may be kept, and the secrets that were masked in it: these may not."""
 
     content: bytes
-    masked: int
+    secrets: tuple[bytes, ...] = ()
+
+    @property
+    def masked(self) -> int:
+        """How many were masked."""
+        return len(self.secrets)
+
+    def __repr__(self) -> str:
+        """Count the secrets, never show them."""
+        return f"Redacted({len(self.content)} bytes, {self.masked} masked)"
 
 
 class _Form(msgspec.Struct, frozen=True):
     """How a kind of secret looks; nothing is searched where none of its `signs` occurs.
 
-    `group` is the part that is masked. A folded pattern is of lower case and is searched in a
+    `group` is the part that is masked, -1 the last group that matched. A folded pattern is of lower case and is searched in a
     lower-cased copy: several times faster than ignoring case.
     """
 
@@ -32,6 +42,45 @@ class _Form(msgspec.Struct, frozen=True):
     folded: bool = False
 
 
+# What is named as a secret: `password = x`, `secret: "x"`; not a setting of that name, a path, a
+# reference to where it is, or the sources nsswitch.conf names. Without quotes it ends where a list
+# goes on with another name. A pattern for each name: one that begins with plain text is found fast.
+_NAMES = (
+    *("password", "passwd", "passphrase", "passcode", "secret", "token", "community"),
+    *("bindpw", "rootpw", "psk", "authtok"),
+    *(f"{what}[_-]?key" for what in ("api", "secret", "access", "account", "private")),
+    *(f"{what}[_-]?key" for what in ("encryption", "fastopen", "pre[_-]?shared")),
+)
+_VALUE = (
+    rb"[\"']?[ \t]*[=:]{1,2}[ \t]*)"
+    rb"(?![\"']?(?:\[redacted|(?:no|yes|true|false|none|files|compat|systemd|sss|db|ldap"
+    rb"|winbind|nis|nisplus|altfiles|mymachines|\d{1,4})(?=[\s\"',;\[]|\Z)|[x*!]+[:\s]|/))"
+    rb"(?:\"([^\"\n]{4,})\"|'([^'\n]{4,})'|((?:[^\s\"',;]|[,;](?![\w.-]+[ \t]*[=:])){4,}))"
+)
+_NAMED = tuple(
+    _Form(
+        (re.split(r"\[", name)[0].encode(),),
+        re.compile(b"(" + name.encode() + _VALUE),
+        "secret",
+        group=-1,
+        folded=True,
+    )
+    for name in _NAMES
+)
+# Named as one by the word before it, without a sign between them
+_WORDED = tuple(
+    _Form(
+        (word,),
+        re.compile(word + rb"(?<![\w-]" + word + rb")[ \t]+(?!\[redacted|/)(\S{3,})"),
+        "secret",
+        group=1,
+        folded=True,
+    )
+    for word in (
+        *(b"bindpw", b"rootpw", b"rootpwmodpw", b"bindpass", b"requirepass", b"masterauth"),
+        *(b"tls_keypass", b"rocommunity", b"rwcommunity", b"rocommunity6", b"rwcommunity6"),
+    )
+)
 _FORMS = (
     # A key that was cut off has no end line: everything that looks like its body goes with it.
     # A hostile host chooses the text, so how far the end line is looked for has a bound.
@@ -95,47 +144,73 @@ _FORMS = (
     _Form((b"xox",), re.compile(rb"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"), "token"),
     _Form((b"AKIA", b"ASIA"), re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), "token"),
     _Form(
-        (b"earer", b"EARER", b"asic", b"ASIC"),
+        (b"bearer", b"basic"),
         re.compile(rb"\b((?:bearer|basic)\s+)([a-z0-9._~+/-]{16,}=*)"),
         "token",
         group=2,
         folded=True,
     ),
     _Form((b"://",), re.compile(rb"(://[^:/@\s]*:)([^@/\s]+)(?=@)"), "password", group=2),
-    # Named as a secret: `password = x`, `secret: "x"`; not a setting of that name, a path, a
-    # reference to where it is, or the sources nsswitch.conf names.
+    *_NAMED,
+    *_WORDED,
     _Form(
-        (b"=", b":"),
-        re.compile(
-            rb"((?:password|passwd|passphrase|secret|token|api[_-]?key|secret[_-]?key|access[_-]?key"
-            rb"|private[_-]?key|psk|bindpw|rootpw|community)[\"']?[ \t]*[=:][ \t]*[\"']?)"
-            rb"(?!\[redacted|(?:no|yes|true|false|files|compat|systemd|sss|db)\b|\d{1,4}\b|[x*!]+[:\s]|/)"
-            rb"([^\s\"',;:]{4,})"
-        ),
+        (b"login",),
+        re.compile(rb"login[ \t\n]+\S+[ \t\n]+password[ \t\n]+(?!\[redacted|/)(\S{3,})"),
         "secret",
-        group=2,
+        group=1,
         folded=True,
     ),
+    _Form(
+        (b"createuser",),
+        re.compile(
+            rb"^[ \t]*createuser[ \t]+(?:-e[ \t]+\S+[ \t]+)?\S+[ \t]+(?!\[redacted)(\S[^\n]*)",
+            re.MULTILINE,
+        ),
+        "secret",
+        group=1,
+        folded=True,
+    ),
+    _Form((b"AIza",), re.compile(rb"\bAIza[0-9A-Za-z_-]{35}"), "token"),
+    _Form((b"hvs.",), re.compile(rb"\bhvs\.[A-Za-z0-9_-]{20,}"), "token"),
+    _Form((b"sk_live_", b"rk_live_"), re.compile(rb"\b[rs]k_live_[A-Za-z0-9]{16,}"), "token"),
+    _Form((b"npm_",), re.compile(rb"\bnpm_[A-Za-z0-9]{30,}"), "token"),
 )
 
 
 def redact(content: bytes) -> Redacted:
     """Return the content with every secret it recognises masked, and their number."""
-    masked = 0
+    secrets: list[bytes] = []
+    folded = content.lower()
     for form in _FORMS:
-        if any(sign in content for sign in form.signs):
-            content, count = _mask(content, form)
-            masked += count
-    return Redacted(content, masked)
+        searched = folded if form.folded else content
+        if any(sign in searched for sign in form.signs):
+            masked = _mask(content, searched, form, secrets)
+            if masked is not content:
+                content, folded = masked, masked.lower()
+    return Redacted(content, tuple(secrets))
 
 
-def _mask(content: bytes, form: _Form) -> tuple[bytes, int]:
+def without(content: bytes, secrets: Iterable[bytes]) -> Redacted:
+    """Return the content with these secrets masked, wherever they stand and whatever is around."""
+    found = [secret for secret in secrets if secret in content]
+    for secret in found:
+        content = content.replace(secret, b"[redacted: secret]")
+    return Redacted(content, tuple(found))
+
+
+def is_telling(secret: bytes) -> bool:
+    """Return whether a secret is unlike a common word, and can be looked for everywhere."""
+    return len(secret) >= 16 or (len(secret) >= 8 and not secret.isalpha())
+
+
+def _mask(content: bytes, searched: bytes, form: _Form, secrets: list[bytes]) -> bytes:
+    """Return the content masked, the very same where nothing was found."""
     mask = f"[redacted: {form.kind}]".encode()
     parts: list[bytes] = []
-    end = count = 0
-    for found in form.pattern.finditer(content.lower() if form.folded else content):
-        begin, after = found.span(form.group)
+    end = 0
+    for found in form.pattern.finditer(searched):
+        begin, after = found.span(found.lastindex or 0 if form.group < 0 else form.group)
         parts += (content[end:begin], mask)
+        secrets.append(content[begin:after])
         end = after
-        count += 1
-    return b"".join((*parts, content[end:])), count
+    return b"".join((*parts, content[end:])) if parts else content

@@ -6,12 +6,12 @@ answers themselves are blobs; the document names their probes and the scan's man
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
-from openwatch.checks.types import Observation, Reason, Severity, Status
-from openwatch.evidence.redact import redact
+from openwatch.checks.types import Observation, Reason, Severity, Status, Verdict
+from openwatch.evidence.redact import is_telling, redact, without
 from openwatch.scans.judge import Ruling
 from openwatch.scans.plan import Plan
 
@@ -80,13 +80,23 @@ class Answered(msgspec.Struct, frozen=True, array_like=True):
     masked: int
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """What may be kept of a scan's observations, by probe; and what may not."""
+
+    answers: Mapping[str, bytes]  # those that there are, as blobs
+    secrets: Mapping[str, tuple[bytes, ...]]
+
+    def __repr__(self) -> str:
+        """Count, never show."""
+        return f"Kept({len(self.answers)} answers)"
+
+
 def scan_record(
     plan: Plan,
     rulings: Mapping[str, Ruling],
     references: References,
 ) -> ScanRecord:
-    """Build the document of a scan."""
-    clean = _redaction(rulings)
+    """Build the document of a scan, of rulings that are `cleaned`."""
     rules = {}
     asked: set[str] = set()
     for step in plan.steps:
@@ -94,15 +104,15 @@ def scan_record(
         if ruling is None:
             continue
         rule, verdict = step.rule, ruling.verdict
-        checks = _checks(ruling, clean)
+        checks = _checks(ruling)
         variants = {
             name: VariantRecord(
                 status=other.verdict.status,
                 reason=other.verdict.reason,
-                detail=clean(other.verdict.detail),
-                expected=clean(other.verdict.expected),
-                actual=clean(other.verdict.actual),
-                checks=_checks(other, clean),
+                detail=other.verdict.detail,
+                expected=other.verdict.expected,
+                actual=other.verdict.actual,
+                checks=_checks(other),
                 references=references.get((rule.id, name), {}),
             )
             for name, other in ruling.variants.items()
@@ -118,9 +128,9 @@ def scan_record(
             status=verdict.status,
             reason=verdict.reason,
             description=rule.description,
-            detail=clean(verdict.detail),
-            expected=clean(verdict.expected),
-            actual=clean(verdict.actual),
+            detail=verdict.detail,
+            expected=verdict.expected,
+            actual=verdict.actual,
             checks=checks,
             references={name: ids for one in served for name, ids in one.items()},
             variants=variants,
@@ -129,15 +139,15 @@ def scan_record(
     return ScanRecord(rules, commands)
 
 
-def _checks(ruling: Ruling, clean: Callable[[str], str]) -> tuple[CheckRecord, ...]:
+def _checks(ruling: Ruling) -> tuple[CheckRecord, ...]:
     return tuple(
         CheckRecord(
             method=check.method,
             status=check.verdict.status,
             reason=check.verdict.reason,
-            detail=clean(check.verdict.detail),
-            expected=clean(check.verdict.expected),
-            actual=clean(check.verdict.actual),
+            detail=check.verdict.detail,
+            expected=check.verdict.expected,
+            actual=check.verdict.actual,
             probes=check.probes,
         )
         for check in ruling.checks
@@ -154,11 +164,32 @@ def decoded(document: bytes) -> ScanRecord:
     return msgspec.json.decode(document, type=ScanRecord)
 
 
-def answered(observation: Observation) -> bytes:
-    """Return an observation as it may be kept."""
-    out, err = redact(observation.stdout), redact(observation.stderr)
-    kept = Answered(out.content, err.content, observation.truncated, out.masked + err.masked)
-    return msgspec.msgpack.encode(kept)
+def kept(observations: Mapping[str, Observation]) -> Kept:
+    """Return observations as they may be kept, and the secrets that were masked in each.
+
+    A secret that is unlike a common word is masked in the other answers too: one question shows
+    the line with its name, another one the bare value.
+    """
+    redacted = {
+        probe: (redact(one.stdout), redact(one.stderr)) for probe, one in observations.items()
+    }
+    secrets = {probe: (*out.secrets, *err.secrets) for probe, (out, err) in redacted.items()}
+    telling = {one for found in secrets.values() for one in found if is_telling(one)}
+    if telling:
+        for probe, both in redacted.items():
+            bare = [without(one.content, telling) for one in both]
+            redacted[probe] = (bare[0], bare[1])
+            secrets[probe] = (*secrets[probe], *bare[0].secrets, *bare[1].secrets)
+    answers = {
+        probe: msgspec.msgpack.encode(
+            Answered(
+                out.content, err.content, observations[probe].truncated, len(secrets[probe])
+            )
+        )
+        for probe, (out, err) in redacted.items()
+        if observations[probe].absent is None
+    }
+    return Kept(answers, {probe: found for probe, found in secrets.items() if found})
 
 
 def answer(blob: bytes) -> Answered:
@@ -166,15 +197,56 @@ def answer(blob: bytes) -> Answered:
     return msgspec.msgpack.decode(blob, type=Answered)
 
 
-def _redaction(rulings: Mapping[str, Ruling]) -> Callable[[str], str]:
-    """Return what masks secrets in one text; nothing at all where all texts together hold none.
+def cleaned(
+    rulings: Mapping[str, Ruling], secrets: Mapping[str, tuple[bytes, ...]]
+) -> Mapping[str, Ruling]:
+    """Return rulings without a secret in any text: by its form, or as one that its answers held.
 
-    Looking once at everything costs a hundredth of looking at each of two thousand short texts.
+    What is compared, hashed and stored of a verdict is what this returns. Looking once at all
+    texts costs a hundredth of looking at each of two thousand short ones.
     """
     every = [one for ruling in rulings.values() for one in (ruling, *ruling.variants.values())]
     verdicts = [ruling.verdict for ruling in every]
     verdicts += [check.verdict for ruling in every for check in ruling.checks]
     whole = "\n\0\n".join(text for v in verdicts for text in (v.detail, v.expected, v.actual))
-    if not redact(whole.encode()).masked:
-        return lambda text: text
-    return lambda text: redact(text.encode()).content.decode("utf-8", "replace")
+    has_form = bool(redact(whole.encode()).masked)
+    if not secrets and not has_form:
+        return rulings
+    return {name: _cleaned(ruling, secrets, has_form) for name, ruling in rulings.items()}
+
+
+def _cleaned(
+    ruling: Ruling,
+    secrets: Mapping[str, tuple[bytes, ...]],
+    has_form: bool,
+) -> Ruling:
+    checks = []
+    held: dict[bytes, None] = {}
+    for check in ruling.checks:
+        own = {secret: None for probe in check.probes for secret in secrets.get(probe, ())}
+        held |= own
+        verdict = _clean_verdict(check.verdict, own, has_form)
+        checks.append(msgspec.structs.replace(check, verdict=verdict))
+    others = {
+        name: _cleaned(other, secrets, has_form) for name, other in ruling.variants.items()
+    }
+    if not held and not has_form:
+        return msgspec.structs.replace(ruling, variants=others)
+    return Ruling(_clean_verdict(ruling.verdict, held, has_form), tuple(checks), others)
+
+
+def _clean_verdict(verdict: Verdict, secrets: Collection[bytes], has_form: bool) -> Verdict:
+    if not secrets and not has_form:
+        return verdict
+
+    def clean(text: str) -> str:
+        content = text.encode()
+        content = redact(content).content if has_form else content
+        return without(content, secrets).content.decode("utf-8", "replace")
+
+    return msgspec.structs.replace(
+        verdict,
+        detail=clean(verdict.detail),
+        expected=clean(verdict.expected),
+        actual=clean(verdict.actual),
+    )

@@ -68,6 +68,14 @@ class Begun(msgspec.Struct, frozen=True):
     corpus: Corpus
 
 
+class Found(msgspec.Struct, frozen=True):
+    """What a scan is about to record, without a secret: verdicts, answers as blobs, its cost."""
+
+    rulings: Mapping[str, Ruling]
+    answers: Mapping[str, bytes]
+    cost: Mapping[str, Any]
+
+
 class Scanner:
     """Scans one host a call; one of these serves every thread of a worker."""
 
@@ -96,9 +104,12 @@ class Scanner:
         except errors.OpenWatchError as failure:
             self._postpone(claim, failure)
             raise
-        rulings = judge(answer.plan, answer.facts, answer.collected.observations)
+        judged = judge(answer.plan, answer.facts, answer.collected.observations)
+        kept = documents.kept(answer.collected.observations)
+        rulings = documents.cleaned(judged, kept.secrets)
         cost = {"here_cpu_ms": round((time.thread_time() - cpu) * 1000, 1), **_cost(answer)}
-        self._ledger.recording(lambda: self._record(claim, begun, answer, rulings, cost))
+        found = Found(rulings, kept.answers, cost)
+        self._ledger.recording(lambda: self._record(claim, begun, answer, found))
         log.event(
             logger,
             logging.INFO,
@@ -235,8 +246,7 @@ class Scanner:
         claim: Claim,
         begun: Begun,
         answer: Answer,
-        rulings: Mapping[str, Ruling],
-        cost: Mapping[str, Any],
+        found: Found,
     ) -> None:
         """Write everything that a scan found; in the ledger's transaction."""
         db, mark = self._db, begun.mark
@@ -244,13 +254,13 @@ class Scanner:
         views, references = self._view(begun.corpus, answer.facts)
         recorded = {
             rule: ruling
-            for rule, ruling in rulings.items()
+            for rule, ruling in found.rulings.items()
             if ruling.verdict.reason not in _NOT_RECORDED
         }
         stays = [
             (step.rule.id, variant)
             for step in answer.plan.steps
-            if rulings[step.rule.id].verdict.reason is not Reason.PLATFORM
+            if found.rulings[step.rule.id].verdict.reason is not Reason.PLATFORM
             for variant in (OWN, *step.variants)
         ]
         stays += [
@@ -258,7 +268,7 @@ class Scanner:
             for rule, variants in answer.plan.elsewhere.items()
             for variant in (OWN, *variants)
         ]
-        evidence = self._store(begun, answer, recorded, references)
+        evidence = self._store(begun, answer, found.answers, recorded, references)
         self._ledger.record(
             mark,
             list(_judged(answer.plan, recorded)),
@@ -274,7 +284,7 @@ class Scanner:
             key=mark.key,
             complete=not answer.collected.incomplete,
             observed_at=clock.rfc3339(answer.observed_at),
-            cost=msgspec.json.encode(cost).decode(),
+            cost=msgspec.json.encode(found.cost).decode(),
             **evidence,
         )
         chain.extend(db, self._signer, mark.key)
@@ -284,6 +294,7 @@ class Scanner:
         self,
         begun: Begun,
         answer: Answer,
+        answers: Mapping[str, bytes],
         recorded: Mapping[str, Ruling],
         references: References,
     ) -> dict[str, bytes]:
@@ -292,11 +303,10 @@ class Scanner:
         document = documents.encoded(documents.scan_record(answer.plan, recorded, references))
         facts = msgspec.json.encode(answer.facts, order="deterministic")
         observations = answer.collected.observations
-        there = {probe: o for probe, o in observations.items() if o.absent is None}
         # The corpus with them: without it the scan's corpus hash would point at nothing.
         contents = [document, facts, begun.corpus.document]
-        hashes = blobs.store(db, [*contents, *(documents.answered(o) for o in there.values())])
-        by_probe = dict(zip(there, hashes[len(contents) :], strict=True))
+        hashes = blobs.store(db, [*contents, *answers.values()])
+        by_probe = dict(zip(answers, hashes[len(contents) :], strict=True))
         entries = [
             Entry(probe, by_probe.get(probe), o.exit if o.absent is None else o.absent)
             for probe, o in observations.items()
@@ -356,8 +366,16 @@ def _facts(stored: str) -> Facts | None:
 
 
 def _cost(answer: Answer) -> dict[str, Any]:
+    """Return what the scan cost; `probe_ms` by a probe's place in the manifest, from 0, where any."""
+    observations = answer.collected.observations
+    took = {
+        str(place): observations[probe].milliseconds
+        for place, probe in enumerate(sorted(observations))
+        if observations[probe].milliseconds
+    }
     return {
-        "probes": len(answer.collected.observations),
+        "probes": len(observations),
+        "probe_ms": took,
         "notes": list(answer.collected.notes),
         **msgspec.to_builtins(answer.collected.wire),
     }

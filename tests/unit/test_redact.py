@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from openwatch.evidence.redact import redact
+from openwatch.evidence.redact import is_telling, redact, without
 
 _PEM = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\nAAAA==\n-----END OPENSSH PRIVATE KEY-----"
 
@@ -29,6 +29,18 @@ _PEM = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\nAAAA==\n-----END 
         (b"userPassword:: {SSHA}0c0blFTXXNuAMHECS4uxrj3ZieMoWImr", b"0c0bl"),
         (b"key AKIAIOSFODNN7EXAMPLE end", b"IOSFODNN7"),
         (b"ghp_" + b"a1" * 18, b"a1a1a1"),
+        (b"password = pa:ss,wo;rd", b"wo;rd"),
+        (b'SECRET_KEY="two words, and more"', b"and more"),
+        (b"[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=", b"yAnz5TF"),
+        (b"ldap_default_authtok = Winter2024", b"Winter"),
+        (b"bindpw Winter2024", b"Winter"),
+        (b"\trwcommunity hidden 10.0.0.1", b"hidden"),
+        (b"machine x login bob password Winter2024", b"Winter"),
+        (b"createUser bob SHA Winter2024 AES Summer2024", b"Summer"),
+        (b"net.ipv4.tcp_fastopen_key = 11111111-22222222-33333333-44444444", b"22222222"),
+        (b"net.ipv6.conf.eth0.stable_secret = 2001:db8::1", b"db8"),
+        (b"//srv/x /mnt cifs username=u,password=Winter2024,uid=0 0 0", b"Winter"),
+        (b"hvs.CAESIJ1234567890abcdefghij", b"CAESIJ"),
         (b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjMifQ.c2lnbmF0dXJl", b"c2lnbm"),
     ],
 )
@@ -51,6 +63,9 @@ def test_a_secret_is_masked_and_the_masking_is_counted(text: bytes, secret: byte
         b"passwd:         files systemd\nshadow:         files",
         b"minlen=14 PASS_MAX_DAYS 365 ENCRYPT_METHOD SHA512",
         b"password: no\npassword_pam = yes",
+        b"passwd: ldap files\ngroup: files",
+        b"Password: /etc/ldap/secret.file\nbindpw_file /etc/x",
+        b"Last login: Mon\nlogin password required",
         b"awk '{print $1 $5}' and $6$",
         b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
         b"\xff\xfe\x00binary\x00",
@@ -72,6 +87,23 @@ def test_what_surrounds_a_secret_stays() -> None:
     )
 
 
+def test_a_masked_value_ends_where_the_list_goes_on() -> None:
+    text = b"//srv/x /mnt cifs username=u,password=Winter2024,uid=0,noexec 0 0"
+    assert redact(text).content == (
+        b"//srv/x /mnt cifs username=u,password=[redacted: secret],uid=0,noexec 0 0"
+    )
+
+
+def test_a_known_secret_is_masked_wherever_it_stands() -> None:
+    found = redact(b"password = Winter2024")
+    assert found.secrets == (b"Winter2024",)
+    assert "Winter" not in repr(found)
+    assert without(b"it is Winter2024!", found.secrets).content == b"it is [redacted: secret]!"
+    assert without(b"nothing", found.secrets).masked == 0
+    assert is_telling(b"Winter2024")
+    assert not is_telling(b"required")
+
+
 @pytest.mark.parametrize(
     "unit",
     [
@@ -83,6 +115,10 @@ def test_what_surrounds_a_secret_stays() -> None:
         b"a:",
         b"bearer ",
         b"eyJaaaaaaaaaa.",
+        b"secret=,",
+        b"login a password ",
+        b"createuser ",
+        b"bindpw\n ",
     ],
 )
 def test_hostile_text_costs_no_more_than_a_moment(unit: bytes) -> None:
