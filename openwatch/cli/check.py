@@ -21,7 +21,7 @@ from openwatch.rules.frameworks import Member
 from openwatch.rules.resolve import Resolver
 from openwatch.rules.types import Corpus
 from openwatch.scans.collect import Collected, Conversation
-from openwatch.scans.judge import Ruling, judge
+from openwatch.scans.judge import Ruling, beyond_rights, judge
 from openwatch.scans.plan import Plan, plan
 from openwatch.ssh.types import Privilege
 
@@ -117,7 +117,7 @@ def _outcome(
     rulings = judge(answer.plan, answer.facts, answer.collected.observations)
     notes = list(answer.collected.notes)
     if way.privilege is Privilege.NONE:
-        notes.append("not asked as root, so some rules could not be judged: try --sudo")
+        notes.append(f"{beyond_rights(rulings)}: try --sudo")
     if answer.plan.elsewhere and wanted.lanes == (Lane.CONFIG,):
         count = len(answer.plan.elsewhere)
         notes.append(f"{count} rules that walk the host's disks were not asked: try --lane all")

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from openwatch import errors
-from openwatch.cli import UsageError, secrets
+from openwatch.cli import UsageError, complain, secrets
+from openwatch.cli.jumps import jumps
 from openwatch.ssh import keys
 from openwatch.ssh.connect import connect
 from openwatch.ssh.known_hosts import default_files, known_keys
@@ -53,14 +54,17 @@ def way(arguments: Mapping[str, Any]) -> Way:
     accepted = _fingerprint(arguments["--accept-key"])
     port = _port(arguments["--port"])
     privilege = _privilege(arguments, user == "root", sudo_password)
+    login = _login(arguments, user, f"{user}@{host}")
+    files = arguments["--known-hosts"]
     target = Target(
         name=host,
         address=host,
         port=port,
-        login=_login(arguments, user, f"{user}@{host}"),
-        known=() if accepted else _known(arguments["--known-hosts"], host, port),
+        login=login,
+        known=() if accepted else _known(files, host, port),
         privilege=privilege,
         sudo_password=sudo_password,
+        jumps=jumps(arguments["--jump"], login, lambda name, at: _known(files, name, at)),
     )
     return Way(host, privilege, target, accepted, sudo_password)
 
@@ -122,19 +126,43 @@ def _login(arguments: Mapping[str, Any], user: str, who: str) -> Login:
         if password is None:
             instead = "give --key or --login-password-file"
             password = secrets.asked(f"Password of {who}: ", instead)
+        if arguments["--certificate"]:
+            raise UsageError("--certificate needs the private key it belongs to (--key)")
         return Login(user, password=password)
-    text = _key_text(file)
+    text = _key_text(file, "private key")
+    certificate = _certificate(arguments["--certificate"], file)
+    found = Login(user, password, text, _passphrase(file, text, passphrase), certificate)
+    try:
+        keys.signers(found)
+    except errors.InvalidInput as wrong:
+        if certificate is None or arguments["--certificate"]:
+            raise UsageError(f"{arguments['--certificate'] or file}: {wrong.message}") from None
+        complain(f"{file}-cert.pub is left out: {wrong.message}")
+        return msgspec.structs.replace(found, certificate=None)
+    return found
+
+
+def _passphrase(file: Path, text: str, given: str | None) -> str | None:
+    """Return the passphrase that the key needs, None where it needs none. Raise UsageError."""
     try:
         keys.parse_private_key(text)
     except errors.InvalidInput as wrong:
         if not wrong.detail.get("is_encrypted"):
             raise UsageError(f"{file}: {wrong.message}") from None
-        if passphrase is None:
+        if given is None:
             instead = "put it into OPENWATCH_SSH_PASSPHRASE"
-            passphrase = secrets.asked(f"Passphrase of {file}: ", instead)
-        _require_opens(file, text, passphrase)
-        return Login(user, password=password, private_key=text, passphrase=passphrase)
-    return Login(user, password=password, private_key=text)
+            given = secrets.asked(f"Passphrase of {file}: ", instead)
+        _require_opens(file, text, given)
+        return given
+    return None
+
+
+def _certificate(given: str | None, key: Path) -> str | None:
+    """Return the certificate that was named, or the one beside the key."""
+    beside = Path(f"{key}-cert.pub")
+    if given is None and not beside.is_file():
+        return None
+    return _key_text(Path(given).expanduser() if given else beside, "certificate")
 
 
 def _require_opens(file: Path, text: str, passphrase: str) -> None:
@@ -153,14 +181,14 @@ def _key_file(given: str | None, *, wanted: bool) -> Path | None:
     return next((folder / n for n in _USUAL_KEYS if (folder / n).is_file()), None)
 
 
-def _key_text(file: Path) -> str:
+def _key_text(file: Path, what: str) -> str:
     try:
         with file.open("rb") as opened:
             return opened.read(_LARGEST_KEY + 1).decode()
     except OSError as why:
-        raise UsageError(f"{file}: the private key cannot be read: {why.strerror}") from None
+        raise UsageError(f"{file}: the {what} cannot be read: {why.strerror}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{file}: is not a private key in text form (PEM)") from None
+        raise UsageError(f"{file}: is not a {what} in text form") from None
 
 
 def _known(given: str | None, host: str, port: int) -> tuple[HostKey, ...]:

@@ -17,7 +17,8 @@ Usage:
                           [--framework NAME] [--severity LEVEL] [--rule ID]... [--lane LANE]
                           [--rules DIR]... [--var SETTING]...
                           [--format FORMAT] [--log-level LEVEL]
-  openwatch check --host HOST [--user NAME] [--port PORT] [--key FILE]
+  openwatch check --host HOST [--user NAME] [--port PORT] [--jump CHAIN]
+                  [--key FILE] [--certificate FILE]
                   [--ask-password | --login-password-file FILE]
                   [--known-hosts FILE | --accept-key FINGERPRINT]
                   [--sudo] [--ask-sudo-password | --sudo-password-file FILE]
@@ -77,6 +78,10 @@ Scanning now:
   -k FILE --key FILE      The private key; the first of ~/.ssh/id_ed25519, id_ecdsa, id_rsa if not
                           given and no password either. An encrypted key asks for its passphrase, or
                           takes it from OPENWATCH_SSH_PASSPHRASE.
+  --certificate FILE      The certificate of the private key; the key's name with -cert.pub after it,
+                          where that is there.
+  -J CHAIN --jump CHAIN   Go through these hosts, the nearest first: [USER@]HOST[:PORT], and more after
+                          commas. They are logged in to with the key.
   --ask-password          Ask for the login password. Or put it into OPENWATCH_SSH_PASSWORD.
   --login-password-file FILE  Read the login password from the first line of a file.
   --sudo                  Ask the questions as root, through sudo.

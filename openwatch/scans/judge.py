@@ -23,6 +23,9 @@ _EXPLAINED = frozenset(
     }
 )
 
+# The errors of one who may not look. 126 is also what a check says that cannot tell.
+_RIGHTS = frozenset({Reason.DENIED, Reason.UNREADABLE, Reason.NOT_EXECUTABLE})
+
 
 class CheckRuling(msgspec.Struct, frozen=True):
     """What one check of a rule found, and the answers that it rests on."""
@@ -54,6 +57,22 @@ def judge(plan: Plan, facts: Facts, observations: Observations) -> Mapping[str, 
             own = msgspec.structs.replace(own, variants=variants)
         rulings[step.rule.id] = own
     return rulings
+
+
+def beyond_rights(rulings: Mapping[str, Ruling]) -> str:
+    """Return the note of a scan that was not asked as root: which rules it could not judge."""
+    rules = sorted(
+        rule
+        for rule, ruling in rulings.items()
+        if any(
+            one.verdict.status is Status.ERROR and one.verdict.reason in _RIGHTS
+            for one in (ruling, *ruling.variants.values())
+        )
+    )
+    if not rules:
+        return "not asked as root; no rule met anything that this user may not see"
+    what = "rule" if len(rules) == 1 else "rules"
+    return f"not asked as root; {len(rules)} {what} could not be judged: {', '.join(rules)}"
 
 
 def _in_context(

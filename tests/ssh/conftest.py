@@ -47,7 +47,11 @@ class User:
         run(["chpasswd"], input=f"{self.name}:{self.password}\n".encode(), check=True)
 
     def may(self, rule: str) -> None:
-        """Give sudo rights: `rule` follows `USER ALL=(ALL)`. Refusals are counted by pam_faillock."""
+        """Give sudo rights: `rule` follows `USER ALL=(ALL)`."""
+        self.grant(f"{self.name} ALL=(ALL) {rule}")
+
+    def grant(self, line: str) -> None:
+        """Write a line of sudoers. Refusals are counted by pam_faillock."""
         self.tally.mkdir(mode=0o755, exist_ok=True)
         self.pam.write_text(
             f"auth required pam_faillock.so preauth dir={self.tally} deny=20\n"
@@ -59,7 +63,7 @@ class User:
         partial = self._sudoers.with_suffix(".new")  # sudo leaves out names with a dot
         partial.write_text(
             f'Defaults:{self.name} pam_service="{self.name}", pam_login_service="{self.name}"\n'
-            f"{self.name} ALL=(ALL) {rule}\n"
+            f"{line}\n"
         )
         partial.chmod(0o440)
         partial.rename(self._sudoers)
