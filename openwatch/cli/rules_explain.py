@@ -9,11 +9,10 @@ from typing import Any
 
 import msgspec
 
-from openwatch import errors, log
+from openwatch import errors
 from openwatch.checks.types import Facts
-from openwatch.cli import DONE, Arguments, corpus, login
+from openwatch.cli import DONE, Arguments, corpus, login, logs
 from openwatch.cli.arguments import configured
-from openwatch.cli.logs import start_logging
 from openwatch.cli.outcome import printable
 from openwatch.cli.rules import known
 from openwatch.cli.rules_show import checks, told
@@ -37,6 +36,7 @@ class Subject(msgspec.Struct, frozen=True):
 
 def run(arguments: Arguments) -> int:
     """Print why a rule is judged on a host as it is."""
+    logs.for_people(arguments)
     subject = _local(arguments) if arguments["--local"] else _stored(arguments)
     found = explain(subject.rules, subject.facts, arguments["ID"])
     if arguments["--json"]:
@@ -49,7 +49,6 @@ def run(arguments: Arguments) -> int:
 
 def _local(arguments: Arguments) -> Subject:
     """Ask this machine what it is; nothing of the rule itself is asked."""
-    log.configure(arguments["--log-level"] or "warn", "text")
     rules = corpus.loaded(arguments)
     known(rules, arguments["ID"])
     way = login.way(arguments)
@@ -65,7 +64,6 @@ def _local(arguments: Arguments) -> Subject:
 def _stored(arguments: Arguments) -> Subject:
     """Take what the last scan found out. Raise NotFound, Conflict, InvalidInput."""
     loaded = configured(arguments)
-    start_logging(loaded)
     from openwatch import app  # after the configuration: a slip in it is told at once
 
     fleet = app.rules(loaded.config)

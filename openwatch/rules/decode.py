@@ -89,7 +89,7 @@ def _number(node: Node, key: str, source: Source) -> int:
         return int(value)
     if isinstance(value, int):
         return value
-    found = node.kind if node.text is None else repr(node.text)
+    found = node.kind if node.text is None else repr(node.text if value is None else value)
     raise source.error(f"`{key}` must be a whole number without quotes, found {found}", node)
 
 
