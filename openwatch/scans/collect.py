@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from openwatch import clock
+from openwatch.checks import together
 from openwatch.checks.normalise import normalised
 from openwatch.checks.types import Absence, Observation, Probe
 from openwatch.errors import ConnectionLost, ScanTimeout
@@ -130,10 +131,32 @@ class Conversation:
         Raise ScanTimeout where the budget ended without any answer, ConnectionLost where the
         connection itself is gone or nothing could be had of the shell.
         """
-        waiting, self._reported = wire.in_order(probes), 0
-        total = len(waiting)
+        self._reported = 0
+        unique = {probe.id: probe for probe in probes}
+        alone, groups = together.grouped(unique.values(), wire.new_nonce().decode())
         seen: dict[str, Observation] = {}
-        answered, compress, cut = 0, True, _Cut.WHOLE
+        self._answer([*alone, *(group.probe for group in groups)], seen)
+        again: list[Probe] = []
+        for group in groups:
+            shared = seen.pop(group.probe.id)
+            answers = group.answers(shared)
+            if answers is not None:
+                seen.update(answers)
+            elif shared.absent is Absence.NOT_ASKED:
+                seen.update((part.id, shared) for part in group.parts.values())
+            else:
+                again += group.parts.values()
+        self._answer(again, seen)
+        is_short = any(one.absent is Absence.NOT_ASKED for one in seen.values())
+        observations = {name: seen[name] for name in unique}
+        return Collected(observations, self._cost(), tuple(self._notes), is_short)
+
+    def _answer(self, probes: Sequence[Probe], seen: dict[str, Observation]) -> None:
+        """Add an observation for each of these."""
+        waiting = wire.in_order(probes)
+        before, total = len(seen), len(seen) + len(waiting)
+        answered, compress = 0, True
+        cut = _Cut.WHOLE if self._left() > 0 else _Cut.BUDGET
         while waiting and cut is not _Cut.BUDGET and self._resumes <= _RESUMES:
             reader, cut = self._trip(waiting, compress, len(seen), total)
             self._keep(reader, waiting, seen)
@@ -149,11 +172,10 @@ class Conversation:
             # What a filter still held is lost; without one the next cut is known exactly.
             compress = False
             self._resumes += 1
-        if total and not answered:
+        if total and not before and not answered:
             self._nothing(cut)
         for probe in waiting:
             seen[probe.id] = Observation(absent=Absence.NOT_ASKED)
-        return Collected(seen, self._cost(), tuple(self._notes), bool(waiting))
 
     def close(self) -> None:
         """Let go of the shell; the session stays open."""
