@@ -49,6 +49,7 @@ class Scan(msgspec.Struct, frozen=True):
     queued_at: Instant
     started_at: Instant | None
     finished_at: Instant | None
+    observed_at: Instant | None
     corpus: bytes | None
     manifest: bytes | None
     verdicts: bytes | None
@@ -70,7 +71,11 @@ class Latest(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a probe was answered; `absent` says why there is no answer."""
+    """What a probe was answered; `absent` says why there is no answer.
+
+    `milliseconds` are in steps of ten, None where it is not known. `blob` is the hash of the
+    stored answer, `masked` the number of secrets that were masked in it.
+    """
 
     command: str
     exit: int
@@ -78,6 +83,9 @@ class Answer(msgspec.Struct, frozen=True):
     stderr: str
     truncated: bool
     absent: Absence | None
+    milliseconds: int | None = None
+    blob: bytes | None = None
+    masked: int = 0
 
 
 def request(
@@ -167,14 +175,22 @@ def answers(
     if scan.manifest is None:
         return {}
     wanted = set(probes)
+    took = db.value(_QUERIES["took"], id=scan.id)  # by place in the manifest; null: not kept
     return {
-        entry.probe: _answer(db, entry, concluded.commands.get(entry.probe, ""))
-        for entry in manifests.load(db, scan.manifest)
+        entry.probe: _answer(
+            db,
+            entry,
+            concluded.commands.get(entry.probe, ""),
+            None if took is None else took.get(str(place), 0),
+        )
+        for place, entry in enumerate(manifests.load(db, scan.manifest))
         if entry.probe in wanted
     }
 
 
-def _answer(db: Database, entry: manifests.Entry, command: str) -> Answer:
+def _answer(
+    db: Database, entry: manifests.Entry, command: str, milliseconds: int | None
+) -> Answer:
     absent = entry.outcome if isinstance(entry.outcome, Absence) else None
     exit_status = -1 if isinstance(entry.outcome, Absence) else entry.outcome
     if entry.blob is None:
@@ -187,6 +203,9 @@ def _answer(db: Database, entry: manifests.Entry, command: str) -> Answer:
         stderr=kept.stderr.decode("utf-8", "replace"),
         truncated=kept.truncated,
         absent=absent,
+        milliseconds=milliseconds,
+        blob=entry.blob,
+        masked=kept.masked,
     )
 
 

@@ -10,7 +10,7 @@ SELECT id, status FROM scans
 -- scan: one scan, of a host that may have been deleted since
 SELECT s.id, h.id AS host_id, h.hostname, host(h.ip_address) AS ip_address, s.lane, s.status,
        s.complete, s.trigger_source, s.reason, s.message, s.queued_at, s.started_at,
-       s.finished_at, s.corpus, s.manifest, s.verdicts,
+       s.finished_at, s.observed_at, s.corpus, s.manifest, s.verdicts,
        coalesce(s.rules_pass, 0) AS rules_pass, coalesce(s.rules_fail, 0) AS rules_fail,
        coalesce(s.rules_skipped, 0) AS rules_skipped, coalesce(s.rules_error, 0) AS rules_error
   FROM scans s JOIN hosts h ON h.key = s.host
@@ -19,7 +19,7 @@ SELECT s.id, h.id AS host_id, h.hostname, host(h.ip_address) AS ip_address, s.la
 -- scans_of_host: a page of a host's scans, the latest first
 SELECT s.id, h.id AS host_id, h.hostname, host(h.ip_address) AS ip_address, s.lane, s.status,
        s.complete, s.trigger_source, s.reason, s.message, s.queued_at, s.started_at,
-       s.finished_at, s.corpus, s.manifest, s.verdicts,
+       s.finished_at, s.observed_at, s.corpus, s.manifest, s.verdicts,
        coalesce(s.rules_pass, 0) AS rules_pass, coalesce(s.rules_fail, 0) AS rules_fail,
        coalesce(s.rules_skipped, 0) AS rules_skipped, coalesce(s.rules_error, 0) AS rules_error
   FROM scans s JOIN hosts h ON h.key = s.host
@@ -44,3 +44,6 @@ SELECT h.key AS host, c.id AS last_scan_id, c.recorded_at AS last_scan_at, c.cor
          ORDER BY s.queued_at DESC, s.id DESC LIMIT 1) l ON true
  WHERE h.deleted_at IS NULL
    AND (:hosts::integer[] IS NULL OR h.key = ANY (:hosts::integer[]))
+
+-- took: how long the probes of a scan took, by their places in its manifest
+SELECT cost -> 'probe_ms' FROM scans WHERE id = :id

@@ -30,7 +30,7 @@ def machine(services, admin):
     hosts.create(db, NewHost("never-scanned", "192.0.2.1", environment="lab"))
     queued = admin("POST", f"/hosts/{host.id}/scans", headers={"Idempotency-Key": "1"})
     assert queued.status_code == 202
-    assert set(queued.json) == {"scan_id", "status", "queued_at"}
+    assert set(queued.json) == {"scan_id", "status", "queued_at", "lane"}
     claim = queue.claim(db, "worker", [JOB], 60)
     assert claim is not None
     assert str(claim.id) == queued.json["scan_id"]
@@ -74,6 +74,23 @@ def _check_scan(admin, machine, services) -> None:
         {"method", "command", "exit_code"} <= set(check)
         for check in evidence["checks"]
         if not check.get("absent")
+    )
+    assert evidence["observed_at"] <= summary["finished_at"]
+    assert len(evidence["manifest"]) == len(evidence["corpus"]) == 64
+    for check in evidence["checks"]:
+        if not check.get("absent"):
+            assert len(check["blob"]) == 64
+            assert check["milliseconds"] % 10 == 0
+            assert "masked" not in check
+    assert any(
+        check.get("excerpt")
+        and check["stdout_bytes"] > len(check["stdout"]) == 16384
+        and check["method"] == "sysctl_value"
+        for name in results
+        if name.startswith("kernel-")
+        for check in admin("GET", f"/scans/{machine['scan']}/rules/{name}/evidence").json[
+            "checks"
+        ]
     )
     unknown = admin("GET", f"/scans/{machine['scan']}/rules/no-such-rule/evidence")
     assert unknown.status_code == 404

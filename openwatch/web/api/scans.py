@@ -21,6 +21,7 @@ from openwatch.web.operations import Context, Operation
 
 _MOST = 100
 _VERSION_DIGITS = 12
+_EXCERPT = 16384  # characters of an answer that many rules share
 
 
 class ScansQuery(msgspec.Struct, frozen=True):
@@ -87,7 +88,12 @@ class ScanDetail(msgspec.Struct, frozen=True):
 
 
 class ScanCheckEvidence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A question of a check and its answer. `exit_code` is -1 where there was none; `absent` says why."""
+    """A question of a check and its answer. `exit_code` is -1 where there was none; `absent` says why.
+
+    `milliseconds` are counted in steps of ten. `blob` is the SHA-256 under which the whole answer
+    is stored; where `excerpt` is true, `stdout` is the beginning of its `stdout_bytes` bytes.
+    `masked` counts the secrets that were masked before the answer was stored.
+    """
 
     method: str
     command: str = ""
@@ -98,10 +104,19 @@ class ScanCheckEvidence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only
     actual: str = ""
     truncated: bool = False
     absent: str = ""
+    milliseconds: int | None = None
+    blob: str = ""
+    masked: int = 0
+    excerpt: bool = False
+    stdout_bytes: int = 0
 
 
 class ScanRuleEvidence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What a verdict rests on. Secrets were masked on the way in."""
+    """What a verdict rests on. Secrets were masked on the way in.
+
+    `observed_at` is when the host had answered; `manifest` and `corpus` are the SHA-256 of all
+    answers and of the rules, as the scan's signature covers them.
+    """
 
     rule_id: str
     status: Status
@@ -111,6 +126,9 @@ class ScanRuleEvidence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     checks: tuple[ScanCheckEvidence, ...]
     framework_refs: Mapping[str, tuple[str, ...]]
     skip_reason: str = ""
+    observed_at: Instant | None = None
+    manifest: str = ""
+    corpus: str = ""
 
 
 def list_all(ctx: Context, query: ScansQuery) -> ScanList:
@@ -162,6 +180,9 @@ def evidence(ctx: Context, id: UUID, ruleId: str) -> ScanRuleEvidence:  # noqa: 
         ),
         framework_refs=rule.references,
         skip_reason=_skip_reason(rule),
+        observed_at=scan.observed_at,
+        manifest=scan.manifest.hex() if scan.manifest else "",
+        corpus=scan.corpus.hex() if scan.corpus else "",
     )
 
 
@@ -208,26 +229,32 @@ def _skip_reason(rule: RuleRecord) -> str:
 
 def _lines(check: CheckRecord, answers: list[Answer | None]) -> list[ScanCheckEvidence]:
     """Return one line for each question of a check; a check that asks nothing has one as well."""
-    lines = [
-        ScanCheckEvidence(
-            method=check.method,
-            command=answer.command,
-            stdout=answer.stdout,
-            stderr=answer.stderr,
-            exit_code=answer.exit,
-            expected=check.expected,
-            actual=check.actual,
-            truncated=answer.truncated,
-            absent=answer.absent.value if answer.absent else "",
-        )
-        for answer in answers
-        if answer is not None
-    ]
+    lines = [_line(check, answer) for answer in answers if answer is not None]
     return lines or [
         ScanCheckEvidence(
             method=check.method, exit_code=-1, expected=check.expected, actual=check.actual
         )
     ]
+
+
+def _line(check: CheckRecord, answer: Answer) -> ScanCheckEvidence:
+    is_cut = len(answer.stdout) > _EXCERPT
+    return ScanCheckEvidence(
+        method=check.method,
+        command=answer.command,
+        stdout=answer.stdout[:_EXCERPT],
+        stderr=answer.stderr,
+        exit_code=answer.exit,
+        expected=check.expected,
+        actual=check.actual,
+        truncated=answer.truncated,
+        absent=answer.absent.value if answer.absent else "",
+        milliseconds=answer.milliseconds,
+        blob=answer.blob.hex() if answer.blob else "",
+        masked=answer.masked,
+        excerpt=is_cut,
+        stdout_bytes=len(answer.stdout.encode()) if is_cut else 0,
+    )
 
 
 def _instant(cursor: str) -> Instant:
