@@ -104,6 +104,8 @@ def test_each_lane_has_its_own_scans_and_leaves_the_others_findings_alone(
     assert [row[0] for row in after] == ["read", "walked"]
     (host,) = history.as_of(database, lane=Lane.FILESYSTEM).fresh
     (config,) = history.as_of(database, lane=Lane.CONFIG).fresh
+    assert host.last_scan_at is not None
+    assert config.last_scan_at is not None
     assert host.last_scan_at > config.last_scan_at
     assert host.counts.passed == 2
 
@@ -111,12 +113,15 @@ def test_each_lane_has_its_own_scans_and_leaves_the_others_findings_alone(
     assert database.tuples(OPEN) == after
     assert (again.manifest, again.verdicts) == (first.manifest, first.verdicts)
     probes = {
-        scan.lane: {entry.probe for entry in manifests.load(database, scan.manifest)}
+        scan.lane: {entry.probe for entry in manifests.load(database, scan.manifest or b"")}
         for scan in (again, walked)
     }
     assert len(probes[Lane.FILESYSTEM] & probes[Lane.CONFIG]) == 1  # what the host is
     found = {f.rule: f.confirmed_at for f in history.findings_of(database, machine.key)}
-    assert found["read"] > found["walked"]
+    read, walked_at = found["read"], found["walked"]
+    assert read is not None
+    assert walked_at is not None
+    assert read > walked_at
 
 
 def test_a_rule_that_no_lane_contains_is_retired_by_either(database, scanner, machine):

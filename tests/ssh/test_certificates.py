@@ -25,7 +25,7 @@ class Authority:
 
     def sign(self, key: Path, principal: str, *options: str) -> str:
         """Return the certificate that ssh-keygen writes beside the key."""
-        command = ["ssh-keygen", "-q", "-s", self.key, "-I", "watcher", "-n", principal]
+        command = ["ssh-keygen", "-q", "-s", str(self.key), "-I", "watcher", "-n", principal]
         subprocess.run([*command, *options, f"{key}.pub"], check=True, capture_output=True)
         return Path(f"{key}-cert.pub").read_text()
 

@@ -12,7 +12,10 @@ from openwatch.rules.document import documents
 def test_a_value_in_the_observed_command_is_never_program_text(tmp_path):
     trap = tmp_path / "trap"
     document = b"observed_command: 'echo {{ secret }}'\nauthorized: '{{ members }}'\n"
-    values = {"secret": f"$(touch {trap}); touch {trap}", "members": ("root", "admin")}
+    values: dict[str, int | str | tuple[str, ...]] = {
+        "secret": f"$(touch {trap}); touch {trap}",
+        "members": ("root", "admin"),
+    }
     (node,) = documents(document, "rule.yml")
     params = structure(node, Parameters, "it", Source("rule.yml", values), frozenset())
     done = subprocess.run(
