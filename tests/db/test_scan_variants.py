@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from openwatch import errors
 from openwatch.checks.types import Status
 from openwatch.config import Config
 from openwatch.config.schema import Scan
@@ -192,3 +193,28 @@ def test_the_corpus_of_another_host_is_the_fleets(database, folder):
     corpus: Corpus = loading.read([folder], {})
     assert scan.corpus == corpus.hash
     assert statuses(database, host)["all"] == ("", Status.FAIL)
+
+
+def test_a_host_whose_value_a_rule_refuses_is_not_scanned_by_another_value(database, folder):
+    rule = (
+        RULE.format(id="counted", path="/x") + '      probe: {seconds: "{{ our_seconds }}"}\n'
+    )
+    (folder / "rules" / "s.yml").write_text(
+        rule.replace("method: config_value", "method: command").replace(
+            '      path: /x\n      key: limit\n      expected: "{{ our_limit }}"\n      comparator: "<="\n',
+            "      run: ok\n",
+        )
+    )
+    (folder / "variables" / "defaults.yml").write_text(
+        "variables: {our_limit: 10, our_seconds: '5'}\n"
+    )
+    (folder / "variables" / "hosts" / "this-machine.yml").write_text(
+        "variables: {our_seconds: many}\n"
+    )
+    host = machine(database)
+    with pytest.raises(errors.RuleError, match=r"s\.yml:12: .*whole number"):
+        scanned(database, folder, host)
+    assert history.findings_of(database, host.key) == ()
+    (scan,) = store.of_host(database, host.key)
+    assert scan.reason == "rules.invalid"
+    assert "own/rules/s.yml:12: " in scan.message

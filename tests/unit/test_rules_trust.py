@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from openwatch.cli import UsageError, corpus
 from openwatch.errors import ConfigError
 from openwatch.rules import trust
 
@@ -81,3 +82,22 @@ def test_a_list_of_doubts_ends(rules):
 
 def test_a_directory_that_is_not_there_is_for_the_loader_to_tell(tmp_path):
     assert trust.doubts_of(tmp_path / "none") == ()
+
+
+def test_root_is_refused_what_anybody_else_is_warned_of(rules, monkeypatch, capsys):
+    (rules / "rules" / "a.yml").chmod(0o666)
+    words = {"--rules": [str(rules)], "--var": []}
+    with pytest.raises(ConfigError):
+        corpus.loaded(words)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert corpus.loaded(words).rules
+    warned = capsys.readouterr().err
+    assert "; it may be changed by others" in warned
+    assert len(warned.splitlines()) == 1
+
+
+def test_a_variable_of_the_command_line_needs_a_value():
+    assert corpus.variables(["a=b=c", " d =", "e= f"]) == {"a": "b=c", "d": "", "e": " f"}
+    for text in ("a", "=b", ""):
+        with pytest.raises(UsageError, match="takes NAME=VALUE"):
+            corpus.variables([text])
