@@ -35,11 +35,11 @@ from openwatch.rules.types import Corpus
 from openwatch.scans import documents
 from openwatch.scans.collect import Collected, Conversation
 from openwatch.scans.documents import References
-from openwatch.scans.judge import Ruling, judge
+from openwatch.scans.judge import Ruling, beyond_rights, judge
 from openwatch.scans.plan import Plan, plan
 from openwatch.ssh.connect import connect
 from openwatch.ssh.local import local_session
-from openwatch.ssh.types import HostKey, Session, Target
+from openwatch.ssh.types import HostKey, Privilege, Session, Target
 from openwatch.vault import Vault
 
 logger = logging.getLogger(__name__)
@@ -108,6 +108,8 @@ class Scanner:
         kept = documents.kept(answer.collected.observations)
         rulings = documents.cleaned(judged, kept.secrets)
         cost = {"here_cpu_ms": round((time.thread_time() - cpu) * 1000, 1), **_cost(answer)}
+        if begun.target.privilege is Privilege.NONE:
+            cost["notes"].append(beyond_rights(rulings))
         found = Found(rulings, kept.answers, cost)
         self._ledger.recording(lambda: self._record(claim, begun, answer, found))
         log.event(

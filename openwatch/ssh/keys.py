@@ -73,24 +73,24 @@ def signers(login: Login) -> tuple[paramiko.PKey, ...]:
     """
     if login.private_key is None:
         return ()
-    plain = signer(login.private_key, login.passphrase)
+    private = _load(login.private_key, login.passphrase)  # once: a passphrase costs a slow hash
+    plain = _signer(private)
     text = login.certificate or certificates.within(login.private_key)
     if text is None:
         return (plain,)
-    public = _load(login.private_key, login.passphrase).public_key()
-    certificates.check(text, public)
-    certified = signer(login.private_key, login.passphrase)
-    certified.load_certificate(certificates.line(text))
+    own = certificates.line(text)
+    certificates.check(own, private.public_key())
+    certified = _signer(private)
+    certified.load_certificate(own)
     return (certified, plain)
 
 
-def signer(text: str, passphrase: str | None = None) -> paramiko.PKey:
-    """Return the object that logs in with the key. Raise InvalidInput as parse_private_key does.
+def _signer(private: _Private) -> paramiko.PKey:
+    """Return the object that logs in with the key.
 
     The key is written anew, unencrypted and in memory, in the one format that every class of the
     SSH library reads.
     """
-    private = _load(text, passphrase)
     plain = private.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.OpenSSH,

@@ -46,7 +46,6 @@ class Sshd:
         self.authorized.write_text((self.folder / "user.pub").read_text())
         self.pam = pam
         self.settings = settings
-        self._made_run = False
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         self.new_host_key()
@@ -61,9 +60,8 @@ class Sshd:
     def start(self) -> None:
         if PROGRAM is None:
             raise RuntimeError("sshd is not installed")
-        if ROOT and not Path("/run/sshd").exists():
-            Path("/run/sshd").mkdir(mode=0o755)
-            self._made_run = True
+        if ROOT:  # it stays: another sshd may have begun to rely on it
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         config = self.folder / "sshd_config"
         config.write_text(f"""\
 Port {self.port}
@@ -149,6 +147,3 @@ LogLevel VERBOSE
     def remove(self) -> None:
         self.stop()
         shutil.rmtree(self.folder)
-        if self._made_run:
-            with contextlib.suppress(OSError):
-                Path("/run/sshd").rmdir()
