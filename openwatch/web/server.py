@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import threading
@@ -37,6 +38,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc] # waitress is untyped
     def readable(self) -> bool:
         """Keep deadlines, and say whether the loop should watch for a new connection."""
         return bool(super().readable()) and clock.monotonic() >= self._paused_until
+
+    def pull_trigger(self) -> None:
+        """Wake the loop. Where it has just ended, nobody is left to wake, and that is fine."""
+        with contextlib.suppress(OSError):
+            super().pull_trigger()
 
     def maintenance(self, now: float) -> None:  # noqa: ARG002 - waitress's clock may jump
         """Close what took too long, and follow the certificate's files. Runs in the loop."""

@@ -661,3 +661,9 @@ def test_the_listener_survives_an_error_of_its_own(server: Server, servers_log: 
 def servers_log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.ERROR, logger=servers.__name__)
     return caplog
+
+
+def test_closing_a_server_whose_loop_has_ended_is_no_error(server: Server) -> None:
+    server.close()
+    assert server.wait(10)
+    server.close()
