@@ -20,14 +20,47 @@ def detect(shell: list[str], names: frozenset[str] = capabilities.NAMES) -> byte
 
 
 def test_every_capability_of_the_language_is_known():
-    named = """
-        sshd_config_d authselect crypto_policies fips_mode firewalld_nftables pam_faillock
-        pam_tally2 pam_pwquality grub_bls selinux aide at dconf nftables fapolicyd usbguard
-        firewalld rsyslog sssd chronyd ufw gdm systemd_resolved nftables_active rsyslog_active
-        journald auditd cron coredump_systemd sssd_configured directory_joined dnf_automatic
-        subscription_manager dpkg apt apparmor apt_unattended_upgrades ubuntu_advantage
-        systemd_dbus
-    """.split()
+    named = [
+        "sshd_config_d",
+        "authselect",
+        "crypto_policies",
+        "fips_mode",
+        "firewalld_nftables",
+        "pam_faillock",
+        "pam_tally2",
+        "pam_pwquality",
+        "grub_bls",
+        "selinux",
+        "aide",
+        "at",
+        "dconf",
+        "nftables",
+        "fapolicyd",
+        "usbguard",
+        "firewalld",
+        "rsyslog",
+        "sssd",
+        "chronyd",
+        "ufw",
+        "gdm",
+        "systemd_resolved",
+        "nftables_active",
+        "rsyslog_active",
+        "journald",
+        "auditd",
+        "cron",
+        "coredump_systemd",
+        "sssd_configured",
+        "directory_joined",
+        "dnf_automatic",
+        "subscription_manager",
+        "dpkg",
+        "apt",
+        "apparmor",
+        "apt_unattended_upgrades",
+        "ubuntu_advantage",
+        "systemd_dbus",
+    ]
     assert len(named) == 39
     assert set(named) == capabilities.NAMES
 
