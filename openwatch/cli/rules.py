@@ -22,6 +22,10 @@ def run(arguments: Arguments) -> int:
     """Run the subcommand that was meant and return the exit status."""
     if arguments["validate"]:
         return _validate(arguments)
+    if arguments["test"]:
+        from openwatch.cli import rules_test
+
+        return rules_test.run(arguments)
     if arguments["show"]:
         from openwatch.cli import rules_show
 

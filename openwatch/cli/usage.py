@@ -31,6 +31,8 @@ Usage:
   openwatch rules explain ID --host HOST [--config FILE] [--log-level LEVEL] [--json]
   openwatch rules explain ID --local [--sudo] [--ask-sudo-password | --sudo-password-file FILE]
                              [--rules DIR]... [--var SETTING]... [--log-level LEVEL] [--json]
+  openwatch rules test --at DATE [--corpus DIR] [--var SETTING]... [--host HOST]
+                       [--config FILE] [--log-level LEVEL] [--json]
   openwatch verify [--host HOST] [--trust FINGERPRINT]... [--export FILE | --from FILE]
                    [--config FILE] [--log-level LEVEL]
   openwatch keys list [--config FILE] [--log-level LEVEL]
@@ -46,7 +48,7 @@ Commands:
   check-config   Print every setting and where it came from.
   check          Scan a host now and print what was found; needs no database.
   rules          Look at the rules, check a directory of one's own, or say why a rule is judged on
-                 a host as it is.
+                 a host as it is; test judges stored answers by other rules, without asking a host.
   verify         Check that the evidence is what was signed, in the database or in an export.
   keys list      Print the fingerprints of the keys, to write down.
   openapi        Print the description of the API.
@@ -99,6 +101,10 @@ Scanning now:
   -x SETTING --var SETTING  Set a variable of the rules, as NAME=VALUE; may be given again.
   --format FORMAT         table or json [default: table].
 
+Judging stored answers:
+  --at DATE               What hosts answered by then: a day (its end), or an instant with its zone.
+  --corpus DIR            By the rules of this directory alone; by the server's if not given.
+
 Verifying evidence:
   --trust FINGERPRINT     Trust this key, and those it endorsed; may be given again.
   --export FILE           Write what was verified into a file that needs no database.
@@ -109,6 +115,12 @@ Exit status of check, the first that applies:
   3  the host could not be scanned, or some rule could not be judged
   1  a rule fails
   0  compliant
+
+Exit status of rules test, the first that applies:
+  2  the command line is wrong
+  3  some rule or host cannot be told of, because nobody had asked
+  1  a verdict would flip
+  0  none would
 
 Exit status of verify:
   0  everything is what a trusted key signed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -50,7 +50,19 @@ def load(db: Database, name: bytes) -> bytes:
     row = db.row(_QUERIES["blob"], hash=name)
     if row is None:
         raise errors.NotFound(f"evidence {name.hex()} is not stored, or has been removed")
-    content = _unpacked(row["codec"], bytes(row["bytes"]))
+    return _checked(name, _unpacked(row["codec"], bytes(row["bytes"])))
+
+
+def loaded(db: Database, names: Sequence[bytes]) -> Mapping[bytes, bytes]:
+    """Return several contents by their hashes. Raise as `load` does."""
+    contents = {name: _checked(name, content) for name, content in found(db, names)}
+    for name in names:
+        if name not in contents:
+            raise errors.NotFound(f"evidence {name.hex()} is not stored, or has been removed")
+    return contents
+
+
+def _checked(name: bytes, content: bytes) -> bytes:
     if address(content) != name:
         raise errors.StorageError(
             f"evidence {name.hex()} is not what was stored: the row in blobs has been changed"
