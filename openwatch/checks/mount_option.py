@@ -1,4 +1,4 @@
-"""mount_option: a file system is mounted with certain options."""
+"""mount_option: a file system is mounted with certain options, and fstab mounts it so again."""
 
 from __future__ import annotations
 
@@ -32,11 +32,19 @@ _MOUNTS = Probe(
 )
 
 
+_FSTAB = Probe("findmnt --fstab -P -o TARGET,FSTYPE,OPTIONS", limit=1 << 18)
+
+
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where, and which options; one with a value is compared with it, one without by name."""
+    """Where, and which options; one with a value is compared with it, one without by name.
+
+    With `persist` the entry of /etc/fstab must have them too; a mount unit of systemd's own is
+    no entry.
+    """
 
     mount_point: str
     options: tuple[str, ...]
+    persist: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what could not be judged."""
@@ -46,11 +54,15 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG001
-    """Ask for all mounts once."""
-    return (_MOUNTS,)
+    """Ask for all mounts once, and for all of fstab where it matters."""
+    return (_MOUNTS, _FSTAB) if params.persist else (_MOUNTS,)
 
 
-def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdict:  # noqa: ARG001
+def judge(  # noqa: PLR0911 - one line of the verdict table each
+    params: Parameters,
+    facts: Facts,  # noqa: ARG001
+    observations: Observations,
+) -> Verdict:
     """Look at the last mount on the point: it hides the ones before."""
     observation = answer(observations, _MOUNTS)
     broken = unanswered(observation, _MOUNTS)
@@ -72,7 +84,34 @@ def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdi
     if missing:
         detail = f"{point} is mounted without {', '.join(missing)}"
         return failed(Reason.DIFFERS, expected, actual, detail)
+    if params.persist:
+        return _in_fstab(params, point, actual, observations)
     return passed(expected, actual)
+
+
+def _in_fstab(params: Parameters, point: str, now: str, observations: Observations) -> Verdict:
+    expected = ",".join(params.options) + ", now and in fstab"
+    observation = answer(observations, _FSTAB)
+    broken = unanswered(observation, _FSTAB) or hindered(observation)
+    if broken is not None:
+        return broken
+    # findmnt ends with 1 where it finds nothing, an empty file or none.
+    if observation.exit not in {0, 1} or (observation.exit == 1 and observation.stdout):
+        return unexpected(observation)
+    if observation.truncated:
+        return cut(f"the last entry of {point}")
+    options = parsed(observations, _FSTAB, _parse).get(point)
+    if options is None:
+        detail = f"/etc/fstab has no entry for {point}"
+        return failed(Reason.MISSING, expected, f"{now}; not in fstab", detail)
+    missing = [wanted for wanted in params.options if not _holds(wanted, options)]
+    if missing:
+        detail = f"/etc/fstab mounts {point} without {', '.join(missing)}"
+        actual = (
+            f"{now}; in fstab {','.join(_named(options, params.options)) or 'none of them'}"
+        )
+        return failed(Reason.DIFFERS, expected, actual, detail)
+    return passed(expected, now)
 
 
 def _holds(wanted: str, options: list[str]) -> bool:
