@@ -31,7 +31,7 @@ _FIREWALLD = Probe(
     "firewall-cmd --get-default-zone && firewall-cmd --list-all-zones", seconds=20.0
 )
 _UFW = Probe("ufw status verbose", seconds=20.0)
-_NFT = Probe("nft -s list ruleset", limit=1 << 19)  # -s: without counters
+_NFT = Probe("nft -s -t list ruleset", limit=1 << 19)  # no counters, nothing out of sets
 _IPTABLES = Probe("iptables -S", limit=1 << 18)
 _IP6TABLES = Probe("ip6tables -S", limit=1 << 18)
 _ALL = (_FIREWALLD, _UFW, _NFT, _IPTABLES, _IP6TABLES)

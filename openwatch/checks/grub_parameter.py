@@ -25,10 +25,11 @@ from openwatch.checks.values import Comparator, compares, require_number, wanted
 
 _NOW = files.reading("/proc/cmdline")
 _ENTRIES = files.reading_all("/boot/loader/entries")
-# grub reads it from its own directory; on UEFI that may be the firmware's partition.
+# grub reads it from its own directory; on UEFI that may be the firmware's partition. It also
+# counts boots there.
 _ENVIRONMENT = Probe(
     "for f in /boot/grub2/grubenv /boot/grub/grubenv /boot/efi/EFI/*/grubenv; do "
-    '[ ! -e "$f" ] || cat -- "$f" || break; done'
+    '[ ! -e "$f" ] || grep -ahE \'^(kernelopts|tuned_params)=\' -- "$f"; done'
 )
 _DEFAULTS = Probe("grep -aH '' -- /etc/default/grub /etc/default/grub.d/*.cfg", limit=1 << 18)
 _GENERATED = Probe(

@@ -7,7 +7,7 @@ import pytest
 from openwatch.checks.mount_option import METHOD as MOUNT
 from openwatch.checks.normalise import is_counter, normalised
 from openwatch.checks.sysctl_value import Parameters
-from openwatch.checks.types import Normaliser, Probe
+from openwatch.checks.types import Facts, Normaliser, Probe
 
 _SYSCTL = b"""fs.dentry-state = 1\t2\t45\t0\t3\t0
 fs.file-max = 9223372036854775807
@@ -66,7 +66,8 @@ def test_units_and_mounts_of_logins_leave() -> None:
 
 def test_what_names_no_normaliser_is_left_as_it_came() -> None:
     assert normal(None, _SYSCTL) == _SYSCTL
-    assert MOUNT.probes(None, None)[0].normaliser is Normaliser.MOUNTS  # type: ignore[arg-type]
+    params = MOUNT.parameters(mount_point="/", options=("rw",))
+    assert MOUNT.probes(params, Facts())[0].normaliser is Normaliser.MOUNTS
 
 
 def test_a_probe_keeps_its_id_when_a_field_with_a_default_is_added() -> None:
