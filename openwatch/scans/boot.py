@@ -28,8 +28,8 @@ def boot(
     privilege: Privilege,
     sudo_password: str | None,
     patience: float = _PATIENCE,
-) -> Channel:
-    """Return a channel whose shell waits for its first line.
+) -> tuple[Channel, bool]:
+    """Return a channel whose shell waits for its first line, and whether its script may be packed.
 
     Raise PrivilegeRefused, LoginRefused where the account has no shell, ScanTimeout,
     ConnectionLost. A password is sent only in answer to a prompt that nobody else could have
@@ -51,14 +51,14 @@ def boot(
         start = _Start(session, channel, privilege, ready, patience)
         start.expect_prompt(prompt, sudo_password)
     try:
-        start.finish()
+        packed = start.finish()
     except BaseException as failure:
         if isinstance(failure, HostError):  # the host may have counted a refused password
             failure.detail["password_sent"] = start.password_sent
         channel.shut()
         channel.close()
         raise
-    return channel
+    return channel, packed
 
 
 class _Start:
@@ -87,8 +87,8 @@ class _Start:
         self._prompt = prompt.encode()
         self._password = password
 
-    def finish(self) -> None:
-        """Return when the shell has answered."""
+    def finish(self) -> bool:
+        """Return when the shell has answered, and whether its script may be compressed."""
         seen = b""
         pause = 0.02 if self._prompt else 1.0  # the prompt comes on the other stream
         while self._ready not in seen:
@@ -110,6 +110,7 @@ class _Start:
                     host=self._session.name,
                 )
             self._answer()
+        return wire.takes_packed(seen, self._ready.strip())
 
     def _answer(self) -> None:
         """Send the password at the first prompt; a second one is a refusal."""

@@ -81,6 +81,7 @@ class Conversation:
         self._reported = self._sent = self._received = self._resumes = 0
         self._cpu = 0.0
         self._shell = ""
+        self._packs = False  # the shell that waits can decompress its script
         self._compressed = False
         self._leftovers: list[wire.Leftover] = []
         self._notes: dict[str, None] = {}
@@ -184,7 +185,9 @@ class Conversation:
     def _ready(self) -> Channel:
         """Return a channel whose shell waits; open one where there is none."""
         if self._channel is None:
-            self._channel = boot(self._session, self._privilege, self._sudo_password)
+            self._channel, self._packs = boot(
+                self._session, self._privilege, self._sudo_password
+            )
         return self._channel
 
     def _drop(self) -> None:
@@ -204,8 +207,9 @@ class Conversation:
         nonce = wire.new_nonce()
         reader = Reader(nonce, [probe.limit for probe in probes])
         text = wire.script(probes, nonce, compress=compress, leftovers=self._leftovers)
-        channel.send(wire.FOLLOWS + text)
-        self._sent += len(text)
+        message = wire.sent(text, packed=self._packs)
+        channel.send(message)
+        self._sent += len(message)
         channel.shut()
         cut = self._read(channel, reader, probes, done, total)
         if cut is _Cut.WHOLE:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import secrets
 import shlex
+import zlib
 from collections.abc import Sequence
 
 import msgspec
@@ -25,8 +26,9 @@ from openwatch.ssh.types import Privilege
 READY = "OW1"
 """What the boot shell prints when it is there."""
 
-FOLLOWS = b"OW1\n"
-"""What the boot shell is told when the script follows."""
+_FOLLOWS = b"OW1\n"
+_PACKED_FOLLOWS = b"OW1z\n"
+_GZIP_FORMAT = 31  # of zlib's wbits
 
 STDERR_LIMIT = 8192
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -34,7 +36,8 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The whole script is read before any of it runs, so that no probe can take it from stdin. Only
 # single quotes around it and none inside, no ! and no backslash: any login shell passes it on.
 _BOOT = (
-    'echo @READY@; while read -r l; do case $l in OW1) break;; "D "*) eval "${l#D }";; esac; done; '
+    "command -v gzip >/dev/null && echo @READY@z; echo @READY@; while read -r l; do case $l in "
+    'OW1) break;; OW1z) eval "$(gzip -dc)"; exit;; "D "*) eval "${l#D }";; esac; done; '
     'eval "$(cat)"'
 )
 
@@ -168,6 +171,7 @@ def new_nonce() -> bytes:
 def boot_command(privilege: Privilege, ready: str = READY, prompt: str = "") -> str:
     """Return the command for the login shell, which prints `ready` when it may be talked to.
 
+    Before it comes `ready` with a z where the host can decompress what it is sent.
     sudo -S asks with `prompt`; before that `ready`, `pid` and its process id come on stderr.
     """
     boot = _BOOT.replace("@READY@", ready)
@@ -176,6 +180,22 @@ def boot_command(privilege: Privilege, ready: str = READY, prompt: str = "") -> 
     if privilege is Privilege.SUDO_PASSWORD:
         return f"sh -c '{_ASK}' sh {prompt} '{boot}' {ready}"
     return f"sh -c '{boot}'"
+
+
+def takes_packed(seen: bytes, ready: bytes) -> bool:
+    """Return whether what the boot shell printed says that its script may be compressed."""
+    return ready + b"z\n" in seen
+
+
+def sent(text: bytes, *, packed: bool) -> bytes:
+    """Return a script as the boot shell is given it.
+
+    A script of 50 kB fits into the first window of a connection when it is compressed, and needs
+    two round trips more as it is.
+    """
+    if not packed:
+        return _FOLLOWS + text
+    return _PACKED_FOLLOWS + zlib.compress(text, 6, wbits=_GZIP_FORMAT)
 
 
 def detection_line(line: str, nonce: bytes) -> bytes:

@@ -127,7 +127,7 @@ class Delay:
 async def _read(reader: asyncio.StreamReader, link: Link, news: asyncio.Event) -> None:
     """Put what comes from one side on its way."""
     clock = asyncio.get_running_loop().time
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         while data := await reader.read(1 << 16):
             link.put(clock(), data)
             news.set()
@@ -138,7 +138,7 @@ async def _read(reader: asyncio.StreamReader, link: Link, news: asyncio.Event) -
 async def _forward(link: Link, news: asyncio.Event, writer: asyncio.StreamWriter) -> None:
     """Hand over what has arrived, and the end after all of it."""
     clock = asyncio.get_running_loop().time
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         while True:
             if data := link.take(clock()):
                 writer.write(data)
