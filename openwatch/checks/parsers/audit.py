@@ -7,6 +7,7 @@ system calls may be split, and auditctl prints other words than it was given.
 from __future__ import annotations
 
 import errno
+import functools
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -97,12 +98,18 @@ def read_line(text: str, *, quoted: bool = False) -> Line:
     return Line(text, _rule(_options(words, text), text))
 
 
+@functools.lru_cache(maxsize=4096)  # hosts hold the same rules, loaded and in files
+def _read(text: str) -> Rule | Control | None:
+    return read_line(text).says
+
+
 class Book(msgspec.Struct, frozen=True):
     """What a listing or a file says; `strange` holds the lines that cannot be read."""
 
     rules: Mapping[object, tuple[Rule, ...]] = {}  # by what rules must have in common
     controls: Mapping[str, int] = {}
     strange: tuple[str, ...] = ()
+    as_written: frozenset[Rule] = frozenset()
     # A rule that keeps every task from being audited: then no rule of `exit` does anything.
     switched_off: bool = False
 
@@ -128,7 +135,7 @@ def read_lines(text: str) -> Book:
         if not row.strip() or row.strip() == "No rules":
             continue
         try:
-            says = read_line(row.strip()).says
+            says = _read(row.strip())
         except ValueError:
             strange.append(row.strip())
             continue
@@ -137,11 +144,9 @@ def read_lines(text: str) -> Book:
         elif says is not None:
             common = _common(says)
             rules[common] = (*rules.get(common, ()), says)
-    off = any(
-        r.filter == "task" and r.action == "never" and not r.fields
-        for [r, *_] in rules.values()
-    )
-    return Book(rules, controls, tuple(strange), off)
+    every = frozenset(rule for alike in rules.values() for rule in alike)
+    off = any(r.filter == "task" and r.action == "never" and not r.fields for r in every)
+    return Book(rules, controls, tuple(strange), every, off)
 
 
 def _common(rule: Rule) -> object:
@@ -251,6 +256,8 @@ def covered(wanted: Rule, book: Book, *, exact: bool = False) -> bool:
     They may be split over several, and name further system calls or accesses unless `exact`.
     Every other field must be the same: one more would leave something out.
     """
+    if wanted in book.as_written:
+        return True
     same = [rule for rule in book.like(wanted) if _alike(wanted, rule, exact=exact)]
     if _records(wanted, [rule for rule in same if rule.arch == wanted.arch], exact=exact):
         return True
