@@ -175,17 +175,26 @@ def answers(
     if scan.manifest is None:
         return {}
     wanted = set(probes)
-    took = db.value(_QUERIES["took"], id=scan.id)  # by place in the manifest; null: not kept
+    took = _took(db, scan.id)
     return {
         entry.probe: _answer(
             db,
             entry,
             concluded.commands.get(entry.probe, ""),
-            None if took is None else took.get(str(place), 0),
+            None if took is None else took.get(place, 0),
         )
         for place, entry in enumerate(manifests.load(db, scan.manifest))
         if entry.probe in wanted
     }
+
+
+def _took(db: Database, scan_id: UUID) -> Mapping[int, int] | None:
+    """Return how long probes took, by their places in the manifest; None where it was not kept."""
+    kept: str | None = db.value(_QUERIES["took"], id=scan_id)
+    if kept is None:
+        return None
+    pairs = (pair.partition(":") for pair in kept.split())
+    return {int(place): int(milliseconds) for place, _, milliseconds in pairs}
 
 
 def _answer(

@@ -46,4 +46,4 @@ SELECT h.key AS host, c.id AS last_scan_id, c.recorded_at AS last_scan_at, c.cor
    AND (:hosts::integer[] IS NULL OR h.key = ANY (:hosts::integer[]))
 
 -- took: how long the probes of a scan took, by their places in its manifest
-SELECT cost -> 'probe_ms' FROM scans WHERE id = :id
+SELECT cost ->> 'probe_ms' FROM scans WHERE id = :id
