@@ -169,11 +169,11 @@ def _doubt(  # noqa: PLR0911 - one line of the verdict table each
     observation: Observation, found: Walk
 ) -> Verdict | None:
     """Return why the walk may have missed something, None where it saw everything."""
+    if observation.truncated and observation.absent is None:
+        return cut("the rest of the matches")  # what printed them ended with a broken pipe
     broken = unanswered(observation, walk.PROBE)
     if broken is not None:
         return broken
-    if observation.truncated:
-        return cut("the rest of the matches")
     complaints = _complaints(observation, found)
     if found.ended == 124:
         limit = f"the walk had not ended after {walk.SECONDS} s"

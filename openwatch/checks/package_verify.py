@@ -123,11 +123,11 @@ def _doubt(  # noqa: PLR0911 - one line of the verdict table each
     params: Parameters, facts: Facts, observation: Observation, probe: Probe
 ) -> Verdict | None:
     """Return why something may have been missed."""
+    if observation.truncated and observation.absent is None:
+        return cut("the rest of the differences")  # what printed them ended with a broken pipe
     broken = unanswered(observation, probe)
     if broken is not None:
         return broken
-    if observation.truncated:
-        return cut("the rest of the differences")
     if observation.exit not in {0, 1}:
         return hindered(observation) or unexpected(observation)
     hindrance = hindered(observation)

@@ -3,6 +3,8 @@
 The walk asks the kernel what is mounted where. It visits each local file system once, below the
 mount that shows most of it, and nothing else: no network, pseudo or user-mounted file system, no
 second view of the same files, no image store of a container engine, which root alone can enter.
+Of btrfs every mounted subvolume is visited, one that is not mounted (a snapshot) is not.
+
 Each line of the answer is one of
 
     walk PATH                        a mount that was visited
@@ -51,11 +53,11 @@ STORES = (
 )
 """Where container engines keep images: the files of other systems, behind root's directories."""
 
-_REAL = (
+REAL = (
     *("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "jfs", "nilfs2", "reiserfs", "zfs"),
     *("bcachefs", "ubifs", "jffs2", "tmpfs"),
 )
-_PSEUDO = (
+PSEUDO = (
     *("autofs", "binder", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs"),
     *("devpts", "devtmpfs", "efivarfs", "fusectl", "hugetlbfs", "mqueue", "nsfs", "overlay"),
     *("proc", "pstore", "ramfs", "rootfs", "rpc_pipefs", "securityfs", "selinuxfs"),
@@ -65,8 +67,12 @@ _PSEUDO = (
 # The mounts to visit, each with the mounts below it that are not its own, as patterns for -path.
 # Of two mounts that show the same files the one whose root is higher is visited, if nothing is
 # mounted over them there. A btrfs subvolume is a file system of its own.
-_MOUNTS = r"""
-function plain(s) { gsub(/\\040/, " ", s); gsub(/\\011/, "\t", s); gsub(/\\134/, "\\\\", s); return s }
+MOUNTS = r"""
+function swapped(s, code, sign,  i, done) {
+  while (i = index(s, code)) { done = done substr(s, 1, i - 1) sign; s = substr(s, i + length(code)) }
+  return done s
+}
+function plain(s) { return swapped(swapped(swapped(s, "\\040", " "), "\\011", "\t"), "\\134", "\\") }
 function pattern(s) { gsub(/[\\*?[]/, "\\\\&", s); return s }
 function within(s, top) { return top == "/" || index(s, top "/") == 1 }
 function shows(m, n,  q, k) {
@@ -185,10 +191,10 @@ def _script() -> str:
         "stores": " -o ".join(f"-path {shlex.quote(store)}" for store in STORES),
         "gnu": _expression(r"-printf 'KIND %m %U %G %p\0'", "$users", "$groups"),
         "other": _expression("""-exec sh -c "$each" sh KIND {} +""", "$users", "$groups"),
-        "real": shlex.quote(f" {' '.join(_REAL)} "),
-        "pseudo": shlex.quote(f" {' '.join(_PSEUDO)} "),
+        "real": shlex.quote(f" {' '.join(REAL)} "),
+        "pseudo": shlex.quote(f" {' '.join(PSEUDO)} "),
         "awk_stores": shlex.quote(" ".join(STORES)),
-        "mounts": shlex.quote(_MOUNTS),
+        "mounts": shlex.quote(MOUNTS),
     }
 
 
