@@ -9,7 +9,7 @@ OpenWatchError
   RuleError                   a rule document, with file and line
   StorageError                PostgreSQL said no
     DatabaseUnavailable  IntegrityViolation  RetryableConflict  QueryTimeout
-    MissingPartition  SchemaMismatch  UnsupportedServer
+    MissingPartition  SchemaMismatch  UnsupportedServer  EvidenceDamaged
   HostError                   a watched host could not be asked
     HostUnreachable  HostKeyUnknown  HostKeyChanged  LoginRefused  LoginHeldBack
     PrivilegeRefused  ScanTimeout  ConnectionLost  NoCredential  TransportRefused
@@ -203,6 +203,10 @@ class UnsupportedServer(StorageError):
     """This database server, or the pooler before it, cannot be used."""
 
     code = "server.unavailable"
+
+
+class EvidenceDamaged(StorageError):
+    """Stored evidence is not what its hash says."""
 
 
 class HostError(OpenWatchError):

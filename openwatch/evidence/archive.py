@@ -133,6 +133,8 @@ def _written(
             out.say(f"keys/{record.id}.json", record)
         elif isinstance(record, records.Blob):
             out.add(f"blobs/{record.hash.hex()}", record.content)
+        elif isinstance(record, records.Document):
+            out.add(f"documents/{record.hash.hex()}", record.content)
         elif isinstance(record, records.Manifest):
             out.add(f"manifests/{record.hash.hex()}", record.content)
         elif isinstance(record, records.Host):
@@ -165,6 +167,7 @@ class _Reader:
             tuple[re.Pattern[str], Callable[..., records.Record | None]], ...
         ] = (
             (re.compile(r"blobs/([0-9a-f]{64})"), self._blob),
+            (re.compile(r"documents/([0-9a-f]{64})"), self._document),
             (re.compile(r"manifests/([0-9a-f]{64})"), self._manifest),
             (re.compile(r"keys/([0-9a-f]{32})\.json"), self._key),
             (re.compile(rf"hosts/({_UUID})/host\.json"), self._begin),
@@ -205,6 +208,9 @@ class _Reader:
 
     def _blob(self, content: bytes, _name: str, digest: str) -> records.Record:
         return records.Blob(bytes.fromhex(digest), content)
+
+    def _document(self, content: bytes, _name: str, digest: str) -> records.Record:
+        return records.Document(bytes.fromhex(digest), content)
 
     def _manifest(self, content: bytes, _name: str, digest: str) -> records.Record:
         return records.Manifest(bytes.fromhex(digest), content)

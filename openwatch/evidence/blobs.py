@@ -46,11 +46,23 @@ def store(db: Database, contents: Sequence[bytes]) -> list[bytes]:
 
 
 def load(db: Database, name: bytes) -> bytes:
-    """Return the content under a hash. Raise NotFound, or StorageError where it is damaged."""
+    """Return the content under a hash. Raise NotFound, or EvidenceDamaged."""
     row = db.row(_QUERIES["blob"], hash=name)
     if row is None:
         raise errors.NotFound(f"evidence {name.hex()} is not stored, or has been removed")
     return _checked(name, _unpacked(row["codec"], bytes(row["bytes"])))
+
+
+def hold(db: Database, names: Sequence[bytes]) -> bool:
+    """Mark blobs as used this month; return whether all of them are there.
+
+    The collector leaves alone what is used this month, and waits for whoever is marking: so what
+    is there is there when the transaction commits.
+    """
+    wanted = msgspec.json.encode(sorted({name.hex() for name in names})).decode()
+    distinct = len(set(names))
+    held = len(db.tuples(_QUERIES["present"], hashes=wanted))
+    return held == distinct or held + db.run(_QUERIES["mark_blobs"], hashes=wanted) == distinct
 
 
 def loaded(db: Database, names: Sequence[bytes]) -> Mapping[bytes, bytes]:
@@ -64,7 +76,7 @@ def loaded(db: Database, names: Sequence[bytes]) -> Mapping[bytes, bytes]:
 
 def _checked(name: bytes, content: bytes) -> bytes:
     if address(content) != name:
-        raise errors.StorageError(
+        raise errors.EvidenceDamaged(
             f"evidence {name.hex()} is not what was stored: the row in blobs has been changed"
         )
     return content

@@ -16,7 +16,7 @@ import msgspec
 
 from openwatch import clock
 from openwatch.db import Database, load
-from openwatch.evidence import manifests
+from openwatch.evidence import layers, manifests
 
 _QUERIES = load("openwatch.evidence")
 _BATCH = 1000
@@ -33,11 +33,11 @@ def collect(db: Database, floor: dt.datetime, held: Collection[bytes] = ()) -> C
     """Remove evidence that was last used before the month of `floor`, a batch a transaction.
 
     Evidence of this month and the last stays in any case. `held` are documents that something
-    but a scan points at. Raise StorageError, with nothing removed, where the manifest of a scan
+    but a scan points at. Raise EvidenceDamaged, with nothing removed, where the manifest of a scan
     that is kept cannot be read: what it rests on could not be told from the rest.
     """
     bound = db.value(_QUERIES["bound"], floor=clock.rfc3339(floor))
-    _mark(db, held)
+    _mark(db, layers.lines(db, held))
     after = 0
     while rows := db.rows(_QUERIES["old_scans"], bound=bound, after=after):
         after = rows[-1]["key"]
@@ -52,7 +52,9 @@ def collect(db: Database, floor: dt.datetime, held: Collection[bytes] = ()) -> C
 
 def _rests_on(db: Database, row: dict[str, Any]) -> Iterable[bytes]:
     """Return the blobs that a scan rests on, its manifest marked."""
-    wanted = [bytes(row[name]) for name in ("corpus", "facts", "verdicts") if row[name]]
+    wanted = [bytes(row[name]) for name in ("corpus", "facts") if row[name]]
+    if row["verdicts"] is not None:
+        wanted += layers.lines(db, [bytes(row["verdicts"])])
     if row["manifest"] is not None:
         name = bytes(row["manifest"])
         manifests.hold(db, name)

@@ -47,7 +47,7 @@ def store(db: Database, entries: Iterable[Entry], previous: bytes | None) -> byt
 
 
 def load(db: Database, name: bytes) -> tuple[Entry, ...]:
-    """Return a manifest's entries by probe. Raise NotFound, or StorageError where it is damaged."""
+    """Return a manifest's entries by probe. Raise NotFound, or EvidenceDamaged."""
     rows = db.tuples(_QUERIES["line"], hash=name)
     if not rows:
         raise errors.NotFound(f"manifest {name.hex()} is not stored, or has been removed")
@@ -90,7 +90,10 @@ def _difference(
     depth = hold(db, previous)
     if depth is None or depth + 1 >= _WHOLE_EVERY:
         return everything
-    before = {entry.probe: entry for entry in load(db, previous)}
+    try:
+        before = {entry.probe: entry for entry in load(db, previous)}
+    except (errors.NotFound, errors.EvidenceDamaged):
+        return everything  # what is there no more is not built upon
     now = {entry.probe for entry in whole}
     removed = tuple(sorted(before.keys() - now))
     changed = tuple(entry for entry in whole if before.get(entry.probe) != entry)
@@ -127,7 +130,7 @@ def _unpack(packed: bytes, name: bytes) -> _Difference:
         raise _damaged(name) from None
 
 
-def _damaged(name: bytes) -> errors.StorageError:
-    return errors.StorageError(
+def _damaged(name: bytes) -> errors.EvidenceDamaged:
+    return errors.EvidenceDamaged(
         f"manifest {name.hex()} is not what was stored: a row in manifests has been changed"
     )

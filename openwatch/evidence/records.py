@@ -14,13 +14,12 @@ import msgspec
 
 from openwatch import errors
 from openwatch.db import Database, load
-from openwatch.evidence import blobs, chain, manifests
+from openwatch.evidence import blobs, chain, layers, manifests
 from openwatch.keys import signing
 from openwatch.keys.signing import PublicKey
 
 _QUERIES = load("openwatch.evidence")
 _PAGE = 100  # scans read at once
-_DOCUMENTS = ("facts", "corpus", "verdicts")
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -32,6 +31,13 @@ class Host(msgspec.Struct, frozen=True):
 
 class Blob(msgspec.Struct, frozen=True):
     """A content, and the hash under which it was stored."""
+
+    hash: bytes
+    content: bytes
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A document of verdicts, whole or a layer, and the hash under which it was stored."""
 
     hash: bytes
     content: bytes
@@ -69,7 +75,7 @@ class Unchained(msgspec.Struct, frozen=True):
     id: UUID
 
 
-Record = PublicKey | Host | Blob | Manifest | Checkpoint | Scan | Unchained
+Record = PublicKey | Host | Blob | Document | Manifest | Checkpoint | Scan | Unchained
 
 
 def hosts(db: Database, named: str | None = None) -> tuple[tuple[int, Host], ...]:
@@ -117,22 +123,44 @@ def _of_host(db: Database, host: int, seen: set[bytes]) -> Iterator[Record]:
 
 def _needed(db: Database, row: dict[str, Any], seen: set[bytes]) -> Iterator[Record]:
     """Yield what a scan rests on and has not been there yet."""
-    wanted = [bytes(row[name]) for name in _DOCUMENTS if row[name] is not None]
+    wanted = [bytes(row[name]) for name in ("facts", "corpus") if row[name] is not None]
+    document = _document(db, row, seen)
+    wanted += _line_of(document)
     manifest = None if row["manifest"] is None else bytes(row["manifest"])
     listed: tuple[manifests.Entry, ...] | None = None
     if manifest is not None and manifest not in seen:
         try:
             listed = manifests.load(db, manifest)
-        except errors.OpenWatchError:  # missing or damaged, which is for the verifier to say
+        except (
+            errors.NotFound,
+            errors.EvidenceDamaged,
+        ):  # missing or damaged, which is for the verifier to say
             listed = None
         wanted += [entry.blob for entry in listed or () if entry.blob is not None]
     fresh = [name for name in dict.fromkeys(wanted) if name not in seen]
     for name, content in blobs.found(db, fresh):
         yield Blob(name, content)
     seen.update(fresh)
+    if document is not None:
+        yield document
+        seen.add(document.hash)
     if manifest is not None and listed is not None:
         yield Manifest(manifest, manifests.encoded(listed))
         seen.add(manifest)
+
+
+def _document(db: Database, row: dict[str, Any], seen: set[bytes]) -> Document | None:
+    name = None if row["verdicts"] is None else bytes(row["verdicts"])
+    if name is None or name in seen:
+        return None
+    return next((Document(*found) for found in blobs.found(db, [name])), None)
+
+
+def _line_of(document: Document | None) -> tuple[bytes, ...]:
+    try:
+        return () if document is None else layers.line_of(document.content)
+    except errors.EvidenceDamaged:  # which is for the verifier to say
+        return ()
 
 
 def _scan(row: dict[str, Any]) -> Scan:

@@ -17,7 +17,7 @@ import msgspec
 
 from openwatch import errors
 from openwatch.db import Database
-from openwatch.evidence import chain, manifests, records
+from openwatch.evidence import chain, layers, manifests, records
 from openwatch.evidence.course import Course, HostReport
 from openwatch.keys import signing
 from openwatch.keys.signing import PublicKey
@@ -25,8 +25,8 @@ from openwatch.keys.signing import PublicKey
 _NAMED = {
     "corpus": "the corpus it was judged by",
     "facts": "the facts of the host",
-    "verdicts": "the document of its verdicts",
 }
+_MADE_UP = {"verdicts": "the document of its verdicts", "manifest": "its manifest"}
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -64,6 +64,7 @@ class Verifier:
         self._signed_by: set[str] = set()
         self._sound: set[bytes] = set()
         self._manifests: dict[bytes, tuple[str, ...]] = {}  # what is wrong with each
+        self._documents: dict[bytes, tuple[str, ...]] = {}  # the same
         self._damaged: set[bytes] = set()
         self._problems: list[str] = []
         self._reports: list[HostReport] = []
@@ -75,6 +76,8 @@ class Verifier:
             self._keys[record.id] = record
         elif isinstance(record, records.Blob):
             self._hashed(record.hash, record.content)
+        elif isinstance(record, records.Document):
+            self._document(record)
         elif isinstance(record, records.Manifest):
             self._manifest(record)
         elif isinstance(record, records.Host):
@@ -133,6 +136,20 @@ class Verifier:
             if entry.blob is not None and entry.blob not in self._sound
         )
 
+    def _document(self, record: records.Document) -> None:
+        if not self._hashed(record.hash, record.content):
+            return
+        try:
+            line = layers.line_of(record.content)
+        except errors.EvidenceDamaged as unknown:
+            self._documents[record.hash] = (unknown.message,)
+            return
+        self._documents[record.hash] = tuple(
+            f"what the document of its verdicts lies on ({self._state(name)})"
+            for name in line
+            if name not in self._sound
+        )
+
     def _state(self, name: bytes) -> str:
         how = "has been changed" if name in self._damaged else "is missing"
         return f"{name.hex()[:16]}... {how}"
@@ -170,11 +187,11 @@ class Verifier:
             digest = _hash(body.get(name))
             if digest is not None and digest not in self._sound:
                 wrong.append(f"{called} ({self._state(digest)})")
-        digest = _hash(body.get("manifest"))
-        if digest is not None:
-            if digest not in self._manifests:
-                wrong.append(f"its manifest ({self._state(digest)})")
-            wrong += self._manifests.get(digest, ())
+        for name, known in (("verdicts", self._documents), ("manifest", self._manifests)):
+            digest = _hash(body.get(name))
+            if digest is not None:
+                missing = (f"{_MADE_UP[name]} ({self._state(digest)})",)
+                wrong += known.get(digest, missing)
         return wrong
 
     def _checkpoint(self, host: Course, record: records.Checkpoint) -> None:

@@ -18,7 +18,7 @@ from openwatch import clock, errors, log
 from openwatch.checks.types import Facts, Lane, Probe, Reason
 from openwatch.config import Config
 from openwatch.db import Database, load
-from openwatch.evidence import blobs, chain, manifests
+from openwatch.evidence import blobs, chain, layers, manifests
 from openwatch.evidence.manifests import Entry
 from openwatch.fleet import backoff, host_keys, targets
 from openwatch.fleet import facts as host_facts
@@ -306,23 +306,22 @@ class Scanner:
         facts = msgspec.json.encode(answer.facts, order="deterministic")
         observations = answer.collected.observations
         # The corpus with them: without it the scan's corpus hash would point at nothing.
-        contents = [document, facts, begun.corpus.document]
+        contents = [facts, begun.corpus.document]
         hashes = blobs.store(db, [*contents, *answers.values()])
         by_probe = dict(zip(answers, hashes[len(contents) :], strict=True))
         entries = [
             Entry(probe, by_probe.get(probe), o.exit if o.absent is None else o.absent)
             for probe, o in observations.items()
         ]
-        previous = db.value(
-            _QUERIES["previous_manifest"], host=begun.mark.host, lane=begun.lane.value
-        )
+        last = db.row(_QUERIES["previous"], host=begun.mark.host, lane=begun.lane.value) or {}
+        before = {
+            name: None if digest is None else bytes(digest) for name, digest in last.items()
+        }
         return {
-            "verdicts": hashes[0],
-            "facts": hashes[1],
+            "verdicts": layers.store(db, document, before.get("verdicts")),
+            "facts": hashes[0],
             "corpus": begun.corpus.hash,
-            "manifest": manifests.store(
-                db, entries, None if previous is None else bytes(previous)
-            ),
+            "manifest": manifests.store(db, entries, before.get("manifest")),
         }
 
     def _view(self, corpus: Corpus, facts: Facts) -> tuple[tuple[Lens, ...], References]:

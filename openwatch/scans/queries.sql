@@ -4,8 +4,8 @@ UPDATE scans SET status = 'running', started_at = clock_timestamp(), reason = ''
 RETURNING key, host, lane, (SELECT h.facts::text FROM hosts h WHERE h.key = scans.host) AS facts,
           (SELECT h.tags FROM hosts h WHERE h.key = scans.host) AS tags
 
--- previous_manifest: the manifest of the host's last recorded scan of a lane
-SELECT manifest FROM scans
+-- previous: what the host's last recorded scan of a lane rests on
+SELECT manifest, verdicts FROM scans
  WHERE host = :host::integer AND lane = :lane::text AND manifest IS NOT NULL AND recorded_at IS NOT NULL
  ORDER BY recorded_at DESC LIMIT 1
 

@@ -27,7 +27,7 @@ from openwatch.checks.types import (
     Verdict,
 )
 from openwatch.db import Database, load
-from openwatch.evidence import blobs, manifests
+from openwatch.evidence import blobs, layers, manifests
 from openwatch.rules.types import Corpus
 from openwatch.scans import documents
 from openwatch.scans.judge import Ruling, judge
@@ -237,7 +237,7 @@ def _stored(db: Database, rows: list[dict[str, Any]]) -> Stored:
     masked: set[str] = set()
     recorded: dict[Pair, Status] = {}
     for row in scans:
-        document = documents.decoded(blobs.load(db, bytes(row["verdicts"])))
+        document = documents.decoded(layers.load(db, bytes(row["verdicts"])))
         for probe, observation, count in _observed(db, bytes(row["manifest"])):
             observations[probe] = observation
             if count:

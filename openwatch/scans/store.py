@@ -13,7 +13,7 @@ from openwatch import clock, errors, ids
 from openwatch.checks.types import Absence, Lane
 from openwatch.clock import Instant
 from openwatch.db import Database, load
-from openwatch.evidence import blobs, manifests
+from openwatch.evidence import blobs, layers, manifests
 from openwatch.fleet import hosts
 from openwatch.jobs import queue
 from openwatch.scans import documents
@@ -165,7 +165,7 @@ def record(db: Database, scan: Scan) -> ScanRecord | None:
     """Return what a scan concluded, as it was recorded then; None where it recorded nothing."""
     if scan.verdicts is None:
         return None
-    return documents.decoded(blobs.load(db, scan.verdicts))
+    return documents.decoded(layers.load(db, scan.verdicts))
 
 
 def answers(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+import msgspec
+
 from openwatch.db import Database, Query
-from openwatch.evidence import blobs, chain, manifests
+from openwatch.evidence import blobs, chain, layers, manifests
 from openwatch.evidence.manifests import Entry
 from openwatch.keys import signing
 from openwatch.posture.ledger import Ledger
@@ -23,8 +25,8 @@ _RESTS_ON = Query(
 )
 _PREVIOUS = Query(
     "previous",
-    "the last manifest of a host",
-    """SELECT manifest FROM scans WHERE host = :host::integer AND manifest IS NOT NULL
+    "what the last scan of a host rests on",
+    """SELECT manifest, verdicts FROM scans WHERE host = :host::integer AND manifest IS NOT NULL
         ORDER BY recorded_at DESC LIMIT 1""",
 )
 
@@ -41,22 +43,25 @@ def store_scan(
     """Record a scan that was answered this, and return its key."""
     mark = add_scan(db, host)
     ledger = Ledger(db)
-    document = repr((status, sorted(answers))).encode()
+    parts = {f"rule-{n}": "the same words for every scan" for n in range(20)}
+    document = msgspec.json.encode({"rules": {**parts, rule: status}})
 
     def work() -> None:
-        hashes = blobs.store(db, [document, b"facts", b"corpus", *answers.values()])
-        ledger.record(mark, [judged(rule, status)], (), (ALL,), hashes[0])
+        last = db.row(_PREVIOUS, host=host) or {"manifest": None, "verdicts": None}
+        previous = {name: value and bytes(value) for name, value in last.items()}
+        hashes = blobs.store(db, [b"facts", b"corpus", *answers.values()])
+        verdicts = layers.store(db, document, previous["verdicts"])
+        ledger.record(mark, [judged(rule, status)], (), (ALL,), verdicts)
         entries = [
-            Entry(probe, blob, 0) for probe, blob in zip(answers, hashes[3:], strict=True)
+            Entry(probe, blob, 0) for probe, blob in zip(answers, hashes[2:], strict=True)
         ]
-        previous = db.value(_PREVIOUS, host=host)
         db.run(
             _RESTS_ON,
             key=mark.key,
-            verdicts=hashes[0],
-            facts=hashes[1],
-            corpus=hashes[2],
-            manifest=manifests.store(db, entries, previous and bytes(previous)),
+            verdicts=verdicts,
+            facts=hashes[0],
+            corpus=hashes[1],
+            manifest=manifests.store(db, entries, previous["manifest"]),
         )
         chain.extend(db, signing.signer(db, vault), mark.key)
 

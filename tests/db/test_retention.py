@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from openwatch import clock
 from openwatch.db import Database, Query
-from openwatch.evidence import archive, blobs, collector, manifests, records
+from openwatch.evidence import archive, blobs, collector, layers, manifests, records
 from openwatch.evidence.manifests import Entry
 from openwatch.evidence.verify import Report, Verifier, verify
 from openwatch.keys import signing
@@ -84,7 +84,7 @@ def test_what_history_outlived_goes_and_the_chain_says_so(
 
     (finding,) = history.findings_of(database, host)
     assert finding.evidence is not None
-    assert b"pass" in blobs.load(database, finding.evidence)
+    assert b'"pass"' in layers.load(database, finding.evidence)
 
 
 def test_what_a_chain_lost_is_seen_where_the_checkpoint_does_not_say_it(
@@ -158,7 +158,7 @@ def test_whatever_is_removed_what_is_left_is_sound(
         assert report.scans + gone == len(scans)
     for finding in history.findings_of(database, host):
         assert finding.evidence is not None
-        blobs.load(database, finding.evidence)
+        layers.load(database, finding.evidence)
 
 
 def test_a_scan_that_is_being_recorded_keeps_what_it_refers_to(database: Database) -> None:
