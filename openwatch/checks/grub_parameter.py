@@ -79,7 +79,7 @@ def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdi
         now = None
     else:
         actual = _found(params, observation.text)
-        detail = f"the kernel was started with {actual}"
+        detail = f"of the running kernel: {actual}"
         reason = Reason.MISSING if actual.endswith("not set") else Reason.DIFFERS
         return failed(reason, expected, actual, detail)
     later = _at_boot(params, expected, observations)

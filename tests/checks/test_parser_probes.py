@@ -49,7 +49,7 @@ class Host:
         params = METHODS[method].parameters(**parameters)
         answers = {}
         for probe in METHODS[method].probes(params, FACTS):
-            script = probe.script
+            script = probe.script.replace("(cd /etc ", f"(cd {self.root}/etc ")
             # busybox would take an applet of its own for a tool that is named without its path.
             if (self.root / "bin" / script.split(" ", 1)[0]).exists():
                 script = f"{self.root}/bin/{script}"
@@ -90,6 +90,12 @@ def test_sudoers_are_followed_to_wherever_they_lead(host):
     assert host.asked("sudoers_default", name="use_pty").status == "pass"
     host.file("/etc/more.d/a", "Defaults !use_pty\n/etc/sudoers ALL = NOPASSWD: ALL\n")
     assert host.asked("sudoers_default", name="use_pty").actual == "off"
+    (host.root / "etc/more.d/a").unlink()
+    host.file("/etc/sudoers.local", "@includedir relative.d\n")
+    host.file("/etc/relative.d/a", "Defaults !use_pty\n/etc/sudoers ALL = NOPASSWD: ALL\n")
+    assert host.asked("sudoers_default", name="use_pty").actual == "off"
+    host.file("/etc/sudoers.d/b", "@include beside\n")
+    assert host.asked("sudoers_rule", state="absent", tag="LOG_INPUT").reason == "unreadable"
     assert host.asked("sudoers_rule", state="absent", tag="NOPASSWD").reason == "present"
 
 
