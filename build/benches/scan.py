@@ -6,14 +6,13 @@ sshd in the same run. Both sides include the connection and its login.
 
 from __future__ import annotations
 
+import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,29 +20,19 @@ sys.path[:0] = [str(ROOT), str(ROOT / "build")]
 
 import msgspec  # noqa: E402
 
+from benches import distance  # noqa: E402
+from benches.distance import host_figures, quiet_sshd  # noqa: E402
 from benches.figures import Figure, report  # noqa: E402
-from openwatch.checks.types import Probe  # noqa: E402
-from openwatch.config import Config  # noqa: E402
+from benches.rig import Rig, rig  # noqa: E402
+from openwatch.checks.types import Observation, Probe  # noqa: E402
 from openwatch.config.schema import Scan  # noqa: E402
-from openwatch.db import Database, database_of_models  # noqa: E402
-from openwatch.db import dsn as dsns  # noqa: E402
-from openwatch.db.connect import open_database  # noqa: E402
-from openwatch.db.embedded import running, wheel_programs  # noqa: E402
-from openwatch.db.migrate import apply  # noqa: E402
 from openwatch.fleet import hosts  # noqa: E402
 from openwatch.fleet.hosts import NewHost  # noqa: E402
 from openwatch.fleet.types import Transport  # noqa: E402
-from openwatch.jobs import queue  # noqa: E402
-from openwatch.jobs.types import Claim  # noqa: E402
-from openwatch.keys.signing import signer  # noqa: E402
-from openwatch.rules.load import load  # noqa: E402
-from openwatch.scans import store  # noqa: E402
 from openwatch.scans.collect import Collected, Conversation  # noqa: E402
-from openwatch.scans.jobs import Scanner  # noqa: E402
-from openwatch.scans.judge import judge  # noqa: E402
+from openwatch.scans.jobs import Answer, Begun, Scanner  # noqa: E402
 from openwatch.ssh.connect import connect  # noqa: E402
 from openwatch.ssh.types import Privilege  # noqa: E402
-from openwatch.vault import Vault  # noqa: E402
 from tests.ssh.machine import Sshd  # noqa: E402
 
 RUNS = 20
@@ -130,21 +119,33 @@ class Bench:
         return statistics.median(self.cpu_ms)
 
 
-def run(after: After | None = None) -> int:
-    """Print the figures; `after` adds judging and recording to the controller's CPU."""
-    sshd = Sshd()
-    try:
-        sshd.start()
-        bench = Bench(sshd, after)
+def run(stand: Rig) -> int:
+    """Print what a scan costs here, judging and recording included, and what it costs the host."""
+    with quiet_sshd() as sshd:
+        bench = Bench(sshd, Recorder(stand))
         bench.scan()  # the first one imports and fills caches
         bench.floor()
         return report(
             Figure("scan.wall_ratio", bench.ratio, 1.35, "x"),
             Figure("scan.channels", lambda: float(bench.channels), 1, "channels"),
             Figure("scan.controller_cpu_ms", bench.controller_cpu_ms, 90, "ms"),
+            *host_figures(stand, sshd),
         )
-    finally:
-        sshd.remove()
+
+
+class Told(Scanner):
+    """Asks its host once; from then on that answer, and what `more` holds, are its answers."""
+
+    answer: Answer | None = None
+    more: Mapping[str, Observation] = {}
+
+    def _ask(self, begun: Begun, note: Callable[[int, int], None]) -> Answer:
+        if self.answer is None:
+            self.answer = super()._ask(begun, note)
+        first = self.answer.collected
+        both = {**first.observations, **self.more}
+        collected = msgspec.structs.replace(first, observations=both)
+        return msgspec.structs.replace(self.answer, collected=collected)
 
 
 class Recorder:
@@ -154,57 +155,38 @@ class Recorder:
     synthetic answers beside them, so the work is more than a scan of either would be.
     """
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, stand: Rig) -> None:
         """Ask this machine once, and make it a host."""
-        vault = Vault([os.urandom(32)])
-        self._db = db
-        self._scanner = Scanner(
-            db=db,
-            vault=vault,
-            config=Config(scan=Scan(allow_local=True)),
-            corpus=load(),
-            signer=signer(db, vault),
-        )
-        machine = NewHost(hostname="bench", ip_address="127.0.0.1")
-        self._host = hosts.create(db, machine, transport=Transport.LOCAL)
-        self._begun = self._scanner._begin(self._claim())
-        self._real = self._scanner._ask(self._begun, lambda _done, _total: None)
-        self._db.run("DELETE FROM job_queue")
-        self._db.run("DELETE FROM scans")
-
-    def _claim(self) -> Claim:
-        store.request(self._db, self._host.id, trigger=store.Trigger.ON_DEMAND)
-        claim = queue.claim(self._db, "bench", [store.JOB], 60)
-        assert claim is not None
-        return claim
+        self._stand = stand
+        self._scanner = stand.scanner(Told)
+        machine = NewHost(hostname="local", ip_address="127.0.0.1")
+        self._host = hosts.create(stand.db, machine, transport=Transport.LOCAL)
+        self._record()
 
     def __call__(self, got: Collected) -> None:
         """Judge and record one scan; everything that a worker does after the last answer."""
-        claim = self._claim()
-        begun = self._scanner._begin(claim)
-        both = {**self._real.collected.observations, **got.observations}
-        collected = msgspec.structs.replace(self._real.collected, observations=both)
-        answer = msgspec.structs.replace(self._real, collected=collected)
-        rulings = judge(answer.plan, answer.facts, both)
-        record = self._scanner._record
-        self._scanner._ledger.recording(lambda: record(claim, begun, answer, rulings, {}))
+        self._scanner.more = got.observations
+        self._record()
+
+    def _record(self) -> None:
+        self._stand.request(self._host.id)
+        self._scanner.scan(self._stand.claim())
 
 
 def main() -> int:
-    """Print the figures."""
-    folder = Path(tempfile.mkdtemp(prefix="openwatch-bench-", dir="/var/tmp"))
-    folder.chmod(0o711)
-    try:
-        with running(folder / "postgres", wheel_programs()) as server:
-            db = open_database(dsns.parse(server.create_database("bench")))
-            database_of_models.initialize(db)
-            apply(db)
-            with db.scope():
-                code = run(Recorder(db))
-            db.close_all()
-            return code
-    finally:
-        shutil.rmtree(folder)
+    """Print the figures: a scan here, or with --rtt from each of these distances."""
+    parser = argparse.ArgumentParser(prog="build/bench scan", description=__doc__)
+    parser.add_argument(
+        "--rtt",
+        type=lambda text: [int(word) for word in text.split(",")],
+        metavar="MS,...",
+        help="round-trip times in milliseconds, as in 0,20,40,100",
+    )
+    rtts = parser.parse_args().rtt
+    if rtts:
+        return distance.run(rtts)
+    with rig(scan=Scan(allow_local=True)) as stand:
+        return run(stand)
 
 
 if __name__ == "__main__":
