@@ -20,6 +20,7 @@ STATIC = (
     ("mypy", [str(BIN / "mypy")]),
     ("imports", [str(BIN / "lint-imports"), "--no-cache"]),
 )
+_SSH = ("openssh-server", "openssh-client", "sudo")
 # name: (folders, Debian packages it needs)
 SUITES: dict[str, tuple[list[str], list[str]]] = {
     "unit": (["tests/unit", "tests/checks"], []),
@@ -27,10 +28,10 @@ SUITES: dict[str, tuple[list[str], list[str]]] = {
     "api": (["tests/api"], []),
     "ssh": (
         ["tests/ssh"],
-        ["openssh-server", "openssh-client", "sudo", "busybox-static", "gzip", "procps"],
+        [*_SSH, "busybox-static", "gzip", "procps", "tcsh", "mksh"],
     ),
     "corpus": (["tests/corpus"], []),
-    "acceptance": (["tests/acceptance"], ["openssh-server", "openssh-client", "sudo"]),
+    "acceptance": (["tests/acceptance"], [*_SSH]),
     "database-debian": (["tests/db"], ["postgresql"]),
     "demo": (["tests/demo"], []),
 }
