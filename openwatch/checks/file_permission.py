@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import msgspec
 
 from openwatch.checks import files
-from openwatch.checks.answers import answer, error, failed, passed
+from openwatch.checks.answers import answer, error, failed, passed, skipped
 from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, Verdict
 from openwatch.checks.values import require_path
 
@@ -15,13 +16,17 @@ _STICKY = 0o1000
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the file may be; `mode` is octal text, an upper bound unless `exact`."""
+    """What the file may be; `mode` is octal text, an upper bound unless `exact`.
+
+    A file that is not there is a fail, or a skip with `missing: skip`.
+    """
 
     path: str
     mode: str | None = None
     owner: str | None = None
     group: str | None = None
     exact: bool = False
+    missing: Literal["fail", "skip"] = "fail"
 
     def __post_init__(self) -> None:
         """Refuse what could not be judged."""
@@ -47,6 +52,8 @@ def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdi
     if isinstance(state, Verdict):
         return state
     expected = _expected(params)
+    if state is files.State.GONE and params.missing == "skip":
+        return skipped(Reason.NOT_ASSESSABLE, f"{params.path} does not exist")
     if state is files.State.GONE:
         return failed(Reason.MISSING, expected, "absent", f"{params.path} does not exist")
     found = files.described(observation.stdout)

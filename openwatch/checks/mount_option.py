@@ -38,19 +38,23 @@ _FSTAB = Probe("findmnt --fstab -P -o TARGET,FSTYPE,OPTIONS", limit=1 << 18)
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where, and which options; one with a value is compared with it, one without by name.
 
-    With `persist` the entry of /etc/fstab must have them too; a mount unit of systemd's own is
-    no entry.
+    `mounted` in place of options asks only that the place is a mount point. With `persist` there
+    must be an entry in /etc/fstab that has the options too; a mount unit of systemd's own is no
+    entry.
     """
 
     mount_point: str
-    options: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    mounted: bool = False
     persist: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what could not be judged."""
         require_path(self.mount_point, "mount_point")
-        if not self.options or any(not o.strip() or "," in o for o in self.options):
-            raise ValueError("`options` must list at least one option, one an element")
+        if bool(self.options) == self.mounted:
+            raise ValueError("give `options`, at least one, or `mounted: true`")
+        if any(not o.strip() or "," in o for o in self.options):
+            raise ValueError("`options` must hold one option an element")
 
 
 def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG001
@@ -74,13 +78,13 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
     if observation.truncated:
         # A later line could hide the one that was seen.
         return cut(f"the last mount on {params.mount_point}")
-    expected = ",".join(params.options)
+    expected = ",".join(params.options) or "mounted"
     point = params.mount_point.rstrip("/") or "/"
     options = mounts.get(point)
     if options is None:
         return failed(Reason.MISSING, expected, "not mounted", f"{point} is not a mount point")
     missing = [wanted for wanted in params.options if not _holds(wanted, options)]
-    actual = ",".join(_named(options, params.options))
+    actual = ",".join(_named(options, params.options)) or ("mounted" if params.mounted else "")
     if missing:
         detail = f"{point} is mounted without {', '.join(missing)}"
         return failed(Reason.DIFFERS, expected, actual, detail)
@@ -90,7 +94,7 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
 
 
 def _in_fstab(params: Parameters, point: str, now: str, observations: Observations) -> Verdict:
-    expected = ",".join(params.options) + ", now and in fstab"
+    expected = (",".join(params.options) or "mounted") + ", now and in fstab"
     observation = answer(observations, _FSTAB)
     broken = unanswered(observation, _FSTAB) or hindered(observation)
     if broken is not None:
