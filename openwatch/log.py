@@ -48,6 +48,11 @@ def bind(**fields: Any) -> Iterator[None]:
         _bound.reset(token)
 
 
+def bound(name: str) -> Any:
+    """Return what is bound under a name by this thread or task, None where nothing is."""
+    return _bound.get().get(name)
+
+
 def event(logger: logging.Logger, level: int, name: str, sentence: str, **fields: Any) -> None:
     """Log one sentence under a stable event name."""
     logger.log(level, sentence, extra={"event": name, "fields": fields})

@@ -16,7 +16,18 @@ class Via(enum.StrEnum):
     ANONYMOUS = "anonymous"
     SESSION = "session"
     JWT = "jwt"
+    TOKEN = "token"  # noqa: S105 - an API token
     LOCAL = "local"  # the command line on this machine
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """Which hosts a caller may see and touch: every query about hosts takes one.
+
+    There is one scope so far, everything; a role limited to host groups will make others.
+    """
+
+
+EVERYTHING = Scope()
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -28,6 +39,9 @@ class Principal(msgspec.Struct, frozen=True):
     session_id: UUID | None = None
     roles: tuple[str, ...] = ()
     permissions: frozenset[Permission] = frozenset()
+    scope: Scope = EVERYTHING
+    token_id: UUID | None = None  # the API token that was shown
+    token_name: str = ""
 
     @property
     def is_anonymous(self) -> bool:

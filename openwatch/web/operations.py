@@ -10,11 +10,15 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 
 from openwatch.accounts.permissions import Permission
 from openwatch.accounts.types import Principal
+from openwatch.audit import trail
+from openwatch.audit.codes import Code
+from openwatch.audit.types import Actor, ActorType, Outcome, Resource
 
 if TYPE_CHECKING:
     from openwatch.web.services import Services
@@ -47,6 +51,36 @@ class Context(msgspec.Struct):
     cookies: dict[str, str] = {}
     set_cookies: list[Cookie] = []
     headers: dict[str, str] = {}  # response headers
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as the audit trail names them."""
+        who = self.principal
+        if who.token_id is not None:
+            kind, identity, label = ActorType.API_KEY, str(who.token_id), who.token_name
+        elif who.user_id is not None:
+            kind, identity, label = ActorType.USER, str(who.user_id), who.username
+        else:
+            kind, identity, label = ActorType.ANONYMOUS, "", "anonymous"
+        return Actor(kind, identity, label, self.remote_addr, self.user_agent, who.session_id)
+
+    def record(
+        self,
+        code: Code,
+        resource: Resource | None = None,
+        *,
+        outcome: Outcome = "success",
+        **detail: Any,
+    ) -> UUID:
+        """Write to the audit trail what the caller does; inside `db.atomic()` with the change."""
+        return trail.record(
+            self.services.db,
+            code,
+            actor=self.actor,
+            resource=resource,
+            outcome=outcome,
+            **detail,
+        )
 
 
 class Operation(msgspec.Struct, frozen=True):

@@ -1,0 +1,49 @@
+"""Write to the audit trail, in the transaction of what is recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from openwatch import ids, log
+from openwatch.audit.codes import Code
+from openwatch.audit.types import SYSTEM, Actor, Outcome, Resource
+from openwatch.db import Database, load
+
+_QUERIES = load("openwatch.audit")
+
+
+def record(
+    db: Database,
+    code: Code,
+    *,
+    actor: Actor = SYSTEM,
+    resource: Resource | None = None,
+    outcome: Outcome = "success",
+    **detail: Any,
+) -> UUID:
+    """Insert one event and return its id. It is written when the caller's transaction commits.
+
+    A refusal is recorded outside the transaction that it rolls back. `detail` holds no secret.
+    """
+    event = ids.new_id()
+    db.run(
+        _QUERIES["insert_event"],
+        id=event,
+        correlation_id=log.bound("correlation_id") or "",
+        actor_type=actor.type.value,
+        actor_id=actor.id or None,
+        actor_label=actor.label,
+        actor_ip=actor.ip or None,
+        actor_user_agent=actor.user_agent or None,
+        actor_session_id=actor.session_id,
+        action=code.value,
+        severity=code.severity,
+        outcome=outcome,
+        resource_type=resource.type if resource else None,
+        resource_id=resource.id if resource else None,
+        detail=msgspec.json.encode(detail).decode(),
+    )
+    return event

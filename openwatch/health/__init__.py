@@ -1,0 +1,1 @@
+"""What the program knows of its own condition: database, queue, certificate, disk, processes."""

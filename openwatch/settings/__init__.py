@@ -1,0 +1,1 @@
+"""Settings that are changed while the program runs: typed, with defaults, audited."""

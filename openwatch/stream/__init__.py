@@ -1,0 +1,1 @@
+"""Events for whoever watches: appended with what they tell, notified, kept for an hour."""
