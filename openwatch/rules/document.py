@@ -20,7 +20,12 @@ _MAX_DEPTH = 40
 _MAX_NODES = 200_000  # of one document, aliases counted as what they stand for
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_REFERENCE = re.compile(r"\{\{\s*([A-Za-z][A-Za-z0-9_]*)\s*\}\}")
+_REFERENCE = re.compile(r"\{\{[ \t]*([A-Za-z][A-Za-z0-9_]*)[ \t]*\}\}")
+# What stands for `{{ name }}` while YAML is read, to which it would be a mapping: two characters
+# of the private use area, which are words to YAML wherever they stand.
+_MARKED = re.compile("\ue000([A-Za-z][A-Za-z0-9_]*)\ue001")
+_SCALAR_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
+_TAGS = {"!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
 
 class Node(msgspec.Struct):
@@ -28,11 +33,10 @@ class Node(msgspec.Struct):
 
     line: int
     text: str | None = None
-    plain: bool = False  # written without quotes
+    plain: bool = False  # written without quotes, and with no reference in it
     items: dict[str, Node] | None = None
     elements: list[Node] | None = None
     size: int = 1
-    word: str = ""  # of `{name}`, which as a key may be the inner half of `{{ name }}`
 
     @property
     def kind(self) -> str:
@@ -67,7 +71,6 @@ class _Open(msgspec.Struct):
     anchor: str | None
     key: str | None = None
     key_line: int = 0
-    reference: bool = False  # a flow mapping, which may turn out to be `{{ name }}`
 
 
 def documents(data: bytes, file: str) -> Iterator[Node]:
@@ -77,7 +80,8 @@ def documents(data: bytes, file: str) -> Iterator[Node]:
             f"is {len(data)} bytes long, the limit is {MAX_BYTES}: split it", file=file
         )
     try:
-        yield from _build(yaml.parse(data.decode("utf-8"), Loader=_Loader), file)
+        marked = _REFERENCE.sub("\ue000\\1\ue001", data.decode("utf-8"))
+        yield from _build(yaml.parse(marked, Loader=_Loader), file)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise RuleError("is not UTF-8: save it as UTF-8", file=file, line=line) from error
@@ -114,10 +118,11 @@ def _build(events: Iterator[Any], file: str) -> Iterator[Node]:
 
 
 def _opened(event: Any, file: str, line: int) -> _Open:
-    _refuse_tag(event, file, line)
+    if event.tag is not None and event.tag not in _TAGS:
+        raise _refused_tag(event, file, line)
     if isinstance(event, yaml.SequenceStartEvent):
         return _Open(Node(line, elements=[]), event.anchor)
-    return _Open(Node(line, items={}), event.anchor, reference=bool(event.flow_style))
+    return _Open(Node(line, items={}), event.anchor)
 
 
 def _finished(event: Any, stack: list[_Open], anchors: dict[str, Node], file: str) -> Node:
@@ -129,15 +134,34 @@ def _finished(event: Any, stack: list[_Open], anchors: dict[str, Node], file: st
             raise RuleError(message, file=file, line=line)
         return anchors[event.anchor]
     if isinstance(event, yaml.ScalarEvent):
-        _refuse_tag(event, file, line)
-        node = Node(line, text=event.value, plain=not event.style)
+        node = _scalar(event, file, line)
         anchor = event.anchor
     else:
         closed = stack.pop()
-        node = _as_reference(closed) or closed.node
+        node = _merged(closed.node, file)
         anchor = closed.anchor
     if anchor:
         anchors[anchor] = node
+    return node
+
+
+def _scalar(event: Any, file: str, line: int) -> Node:
+    plain = not event.style
+    if event.tag in _SCALAR_TAGS:
+        plain = event.tag != "tag:yaml.org,2002:str"
+    elif event.tag not in {None, "!"}:
+        raise _refused_tag(event, file, line)
+    text, found = _MARKED.subn(r"{{ \1 }}", event.value)
+    return Node(line, text=text, plain=plain and not found)
+
+
+def _merged(node: Node, file: str) -> Node:
+    """Put what `<<` names below a mapping's own keys; of several mappings the first wins."""
+    if node.items is None or "<<" not in node.items:
+        return node
+    given = node.items.pop("<<")
+    for one in given.elements if given.elements is not None else [given]:
+        node.items = {**one.mapping(file, "<<"), **node.items}
     return node
 
 
@@ -154,8 +178,8 @@ def _place(parent: _Open, node: Node, file: str, line: int) -> None:
     if items is None:  # pragma: no cover - a collection is one or the other
         return
     if parent.key is None:
-        key = node.word if node.text is None else node.text
-        if not key and node.text is None:
+        key = node.text
+        if key is None:
             raise RuleError(
                 "a key must be a word; quote the value if it starts with `{` or `[`",
                 file=file,
@@ -178,29 +202,8 @@ def _place(parent: _Open, node: Node, file: str, line: int) -> None:
     parent.key = None
 
 
-def _as_reference(closed: _Open) -> Node | None:
-    """Read `{{ name }}` written without quotes, which YAML takes for two nested mappings."""
-    word = _bare_word(closed)
-    if word is None:
-        return None
-    if word.startswith("{"):
-        return Node(closed.node.line, text="{" + word + "}")
-    return msgspec.structs.replace(closed.node, word="{" + word + "}")
-
-
-def _bare_word(closed: _Open) -> str | None:
-    """Return the only key of a flow mapping where it has no value."""
-    items = closed.node.items
-    if not closed.reference or items is None or len(items) != 1:
-        return None
-    key, value = next(iter(items.items()))
-    bare = value.kind == "nothing" and re.fullmatch(r"\{?[A-Za-z][A-Za-z0-9_]*\}?", key)
-    return key if bare else None
-
-
-def _refuse_tag(event: Any, file: str, line: int) -> None:
-    if event.tag is not None and event.tag != "!":
-        raise RuleError(f"the YAML tag {event.tag} is not used here", file=file, line=line)
+def _refused_tag(event: Any, file: str, line: int) -> RuleError:
+    return RuleError(f"the YAML tag {event.tag} is not used here", file=file, line=line)
 
 
 def references(text: str) -> list[re.Match[str]]:

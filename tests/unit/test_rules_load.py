@@ -249,6 +249,29 @@ def test_an_anchor_may_be_used_again_but_not_inside_itself(tmp_path):
     assert "no complete anchor" in problem(read(tmp_path, b="a: &x [*x]"))[2]
 
 
+def test_a_merge_key_puts_an_anchor_below_the_own_keys(tmp_path):
+    base = "&base {method: file_permissions, path: /etc/a, mode: '0644'}"
+    other = "  - when: gdm\n    check: {<<: [*base, {path: /b, owner: root}], mode: '0600'}\n"
+    corpus = read(tmp_path, a=rule(check=base) + other)
+    assert corpus.problems == ()
+    first, second = (one.check.parameters for one in corpus.rules["a-rule"].implementations)
+    assert (first.path, first.mode, first.owner) == ("/etc/a", "0644", None)
+    assert (second.path, second.mode, second.owner) == ("/etc/a", "0600", "root")
+    assert "`<<` must be a mapping" in problem(read(tmp_path, a="<<: [x]\n"))[2]
+
+
+def test_the_tags_that_yaml_has_itself_may_be_written(tmp_path):
+    check = "!!map {method: !!str command, run: !!str 0644, expected_exit: !!int '3'}"
+    corpus = read(tmp_path, a=rule(check=check))
+    assert corpus.problems == ()
+    (one,) = corpus.rules["a-rule"].implementations
+    assert (one.check.parameters.run, one.check.parameters.expected_exit) == ("0644", 3)
+    (tmp_path / "a.yml").unlink()
+    for tag in ("!!python/object:os.system", "!!binary", "!own"):
+        text = rule().replace("title: A title", f"title: {tag} eHg=")
+        assert "is not used here" in problem(read(tmp_path, a=text))[2]
+
+
 def test_circles_are_named(tmp_path):
     corpus = read(
         tmp_path,

@@ -59,6 +59,37 @@ def test_inside_a_text_the_value_is_inserted_and_a_list_joined():
     assert (got.path, got.expected) == ("/f/x", "a b,c")
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("{{ v }}/b", "x: y/b"),
+        ("{{ v }} {{n}}", "x: y 3"),
+        ("a{{ n }}{{ n }}", "a33"),
+        ("[{{ v }}, {{n}}]", None),
+        ("{{ v }} # a remark about {{ nothing }}", "x: y"),
+        ("|\n  {{ v }}\n  {{ n }}\n", "x: y\n3\n"),
+        (">-\n  {{ v }}\n  z\n", "x: y z"),
+        ('"{{ v }}\\t{{ n }}"', "x: y\t3"),
+    ],
+)
+def test_a_reference_may_stand_wherever_a_word_may(written, expected):
+    text = f"path: /f\nkey: k\nexpected: {written}\n"
+    if expected is None:
+        with pytest.raises(RuleError, match="`expected` must be a text, found a list"):
+            decoded(text, Config, v="x: y", n=3)
+        return
+    got = decoded(text, Config, v="x: y", n=3)
+    assert isinstance(got, Config)
+    assert got.expected == expected
+
+
+@given(st.text(max_size=40))
+def test_no_value_changes_what_a_document_says_beside_it(value):
+    text = "path: /f\nexpected: {{ v }}{{ v }}\nkey: k\n"
+    got = decoded(text, Config, v=value)
+    assert got == Config("/f", "k", value + value)
+
+
 def test_an_unknown_name_is_refused_with_its_line_and_the_nearest():
     with pytest.raises(
         RuleError, match=r"r.yml:3: unknown variable `mx`; did you mean `max`\?"
