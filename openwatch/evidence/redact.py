@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from openwatch.evidence.plain import is_spared
+
 
 class Redacted(msgspec.Struct, frozen=True):
     """Content that may be kept, and the secrets that were masked in it: these may not."""
@@ -32,7 +34,8 @@ class _Form(msgspec.Struct, frozen=True):
     """How a kind of secret looks; nothing is searched where none of its `signs` occurs.
 
     `group` is the part that is masked, -1 the last group that matched. A folded pattern is of lower case and is searched in a
-    lower-cased copy: several times faster than ignoring case.
+    lower-cased copy: several times faster than ignoring case. Where it is `named`, the first group is
+    a name and its sign, and not every such name is a secret's.
     """
 
     signs: tuple[bytes, ...]
@@ -40,6 +43,7 @@ class _Form(msgspec.Struct, frozen=True):
     kind: str
     group: int = 0
     folded: bool = False
+    named: bool = False
 
 
 # What is named as a secret: `password = x`, `secret: "x"`; not a setting of that name, a path, a
@@ -64,6 +68,7 @@ _NAMED = tuple(
         "secret",
         group=-1,
         folded=True,
+        named=True,
     )
     for name in _NAMES
 )
@@ -179,6 +184,8 @@ _FORMS = (
 
 def redact(content: bytes) -> Redacted:
     """Return the content with every secret it recognises masked, and their number."""
+    if not content:  # most answers on standard error: fifty forms cost more than all else of it
+        return Redacted(content)
     secrets: list[bytes] = []
     folded = content.lower()
     for form in _FORMS:
@@ -207,10 +214,14 @@ def _mask(content: bytes, searched: bytes, form: _Form, secrets: list[bytes]) ->
     """Return the content masked, the very same where nothing was found."""
     mask = f"[redacted: {form.kind}]".encode()
     parts: list[bytes] = []
-    end = 0
-    for found in form.pattern.finditer(searched):
+    end = at = 0
+    while found := form.pattern.search(searched, at):
+        if form.named and is_spared(content, *found.span(1)):
+            at = found.end(1)  # what follows may hold a secret all the same
+            continue
         begin, after = found.span(found.lastindex or 0 if form.group < 0 else form.group)
         parts += (content[end:begin], mask)
         secrets.append(content[begin:after])
         end = after
+        at = max(found.end(), at + 1)
     return b"".join((*parts, content[end:])) if parts else content

@@ -19,7 +19,7 @@ from openwatch.jobs import queue
 from openwatch.keys.signing import signer
 from openwatch.rules.load import load, read
 from openwatch.rules.types import Corpus
-from openwatch.scans import replay, store
+from openwatch.scans import agreement, replay, store
 from openwatch.scans.jobs import Scanner
 from openwatch.vault import Vault
 
@@ -76,6 +76,10 @@ def test_the_same_rules_say_the_same_of_a_real_machine(database: Database) -> No
     assert found.unchanged > 100
     assert len(found.scans) == 1
     assert {one.lane for one in found.missing} == {Lane.FILESYSTEM}  # which nobody has scanned
+    at = scan(database, corpus, hosts.listed(database)[0].id, Lane.FILESYSTEM)
+    found = judged(database, corpus, at)
+    assert (found.flips, found.gone, found.missing) == ((), (), ())
+    assert len(found.scans) == 2
 
 
 def test_other_parameters_say_what_would_flip(database: Database, tmp_path: Path) -> None:
@@ -166,6 +170,7 @@ def test_the_last_scan_by_the_date_answers_and_a_host_without_one_says_so(
         tmp_path / "two",
         state=f"{{method: command, run: 'cat {state}', expected_stdout: 'new'}}",
     )
+    assert list(agreement.disagreements(database, machine.key)) == []  # at either instant
     assert [f.now for f in judged(database, other, between).flips] == [Status.FAIL]
     assert [f.now for f in judged(database, other, after).flips] == [Status.PASS]
     hosts.create(database, NewHost(hostname="new", ip_address="192.0.2.1"))
@@ -192,6 +197,7 @@ def test_each_lane_answers_with_its_own_last_scan(database: Database, tmp_path: 
     found = judged(database, corpus, at)
     assert (found.missing, found.flips, found.unchanged) == ((), (), 2)
     assert len(found.scans) == 2
+    assert list(agreement.disagreements(database, hosts.listed(database)[0].key)) == []
     (flip,) = judged(database, write(tmp_path / "two", far=walk % "run"), at).flips
     assert (flip.rule, flip.now) == ("far", Status.FAIL)
 
