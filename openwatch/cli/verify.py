@@ -15,6 +15,7 @@ from openwatch.cli.outcome import printable
 from openwatch.evidence import archive, records
 from openwatch.evidence.course import HostReport
 from openwatch.evidence.verify import Report, Verifier
+from openwatch.scans import agreement
 
 
 def run(arguments: Arguments) -> int:
@@ -39,11 +40,15 @@ def _online(verifier: Verifier, arguments: Arguments) -> None:
     from openwatch import app  # after the configuration: a slip in it is told at once
 
     with app.administration(loaded.config) as db:
-        stream = records.walk(db, records.hosts(db, arguments["--host"]))
+        chosen = records.hosts(db, arguments["--host"])
+        stream = records.walk(db, chosen)
         if arguments["--export"]:
             stream = archive.write(Path(arguments["--export"]), stream)
         with contextlib.closing(stream):
             _take(verifier, stream)
+        for key, host in chosen:
+            for wrong in agreement.disagreements(db, key):
+                verifier.refuse(f"{host.name}: {wrong}")
     if arguments["--export"]:
         print(f"exported to {arguments['--export']}")
 

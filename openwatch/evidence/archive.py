@@ -89,14 +89,12 @@ def read(path: Path) -> Generator[records.Record, None, None]:
     except OSError as error:
         raise errors.ConfigError(f"{path} cannot be read: {error.strerror}") from None
     with file:
+        is_gzip = file.peek(2)[:2] == b"\x1f\x8b"
         members = _read_members(file)
-        try:
-            name, content = next(members)
-            head = _decoded(content, _Head, name) if name == _HEAD else None
-        except (StopIteration, errors.InvalidInput):
-            head = None
-        if head is None:
+        name, content = next(members, ("", b"")) if is_gzip else ("", b"")
+        if name != _HEAD:
             raise errors.ConfigError(f"{path} is not an export of evidence")
+        head = _decoded(content, _Head, name)
         if head.format != FORMAT:
             raise errors.ConfigError(
                 f"{path} is an export of format {head.format}, this program reads {FORMAT}"

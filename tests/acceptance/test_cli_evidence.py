@@ -147,6 +147,19 @@ def test_what_was_changed_is_named_and_ends_with_1(
     assert "(sequence 2): has been changed since it was signed" in done.stderr
 
 
+def test_a_finding_that_is_not_what_was_signed_is_named(
+    openwatch: Installed, database: Database
+) -> None:
+    database.run("UPDATE findings SET status = 'fail'")
+    done = openwatch("verify", "--trust", openwatch.key)
+    assert done.returncode == 1
+    assert "the finding of ssh-limit says fail (high), what it concluded is pass" in done.stderr
+    database.run("DELETE FROM findings")
+    done = openwatch("verify", "--trust", openwatch.key)
+    assert done.returncode == 1
+    assert "there is no finding of ssh-limit" in done.stderr
+
+
 def test_a_database_that_is_down_is_not_broken_evidence(openwatch: Installed) -> None:
     openwatch.environ["OPENWATCH_DATABASE_DSN"] = "postgres://x@127.0.0.1:1/x?connect_timeout=2"
     assert openwatch("verify").returncode == 4

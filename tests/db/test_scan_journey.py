@@ -20,7 +20,7 @@ from openwatch.jobs import queue
 from openwatch.keys.signing import signer
 from openwatch.posture import history
 from openwatch.rules.load import load
-from openwatch.scans import store
+from openwatch.scans import agreement, store
 from openwatch.scans.jobs import Scanner
 from openwatch.vault import Vault
 
@@ -92,6 +92,7 @@ def test_a_scan_ends_in_findings_scores_and_evidence(database, make_scanner, mac
     assert job is not None
     assert job.status == "completed"
     assert not verify(database, records.hosts(database)).is_broken
+    assert list(agreement.disagreements(database, host.key)) == []
 
 
 def test_a_second_scan_of_an_unchanged_machine_writes_no_finding_and_hardly_any_byte(

@@ -241,10 +241,16 @@ def test_an_export_that_was_cut_or_added_to_is_seen(
 
 def test_a_file_that_is_no_export_is_said_to_be_none(tmp_path: Path) -> None:
     other = tmp_path / "other"
-    for content in (b"", b"text", gzip.compress(b"text"), os.urandom(5000)):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("other"))
+    for content in (b"", b"text", packed.getvalue(), b"x" + os.urandom(5000)):
         other.write_bytes(content)
         with pytest.raises(errors.ConfigError, match="is not an export of evidence"):
             list(archive.read(other))
+    other.write_bytes(gzip.compress(b"text"))
+    with pytest.raises(errors.InvalidInput, match="damaged"):
+        list(archive.read(other))
     with pytest.raises(errors.ConfigError, match="cannot be read"):
         list(archive.read(tmp_path / "gone"))
 
