@@ -14,6 +14,7 @@ import paramiko
 from openwatch import clock
 from openwatch.errors import (
     ConnectionLost,
+    HostError,
     HostKeyChanged,
     HostKeyUnknown,
     HostUnreachable,
@@ -22,7 +23,7 @@ from openwatch.ssh import keys
 from openwatch.ssh.channel import RemoteChannel
 from openwatch.ssh.handshake import Relayed, first_words, judge_key, negotiate
 from openwatch.ssh.login import log_in
-from openwatch.ssh.types import Channel, HostKey, Target
+from openwatch.ssh.types import Channel, End, HostKey, Target
 
 # The library logs whole tracebacks for every refused handshake; what matters is in our errors.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -40,14 +41,18 @@ class RemoteSession:
     """An authenticated connection to a host. See ssh.types.Session."""
 
     def __init__(
-        self, name: str, where: str, transports: tuple[paramiko.Transport, ...], key: HostKey
+        self,
+        name: str,
+        where: str,
+        transports: tuple[paramiko.Transport, ...],
+        ends: tuple[End, ...],
     ) -> None:
         """Own the transports, the host's own last: closing this closes them."""
         self._where = where
         self._name = name
         self._transports = transports
         self._transport = transports[-1]
-        self._host_key = key
+        self._ends = ends
         self._opened = 0
 
     @property
@@ -63,7 +68,12 @@ class RemoteSession:
     @property
     def host_key(self) -> HostKey | None:
         """The key the host showed."""
-        return self._host_key
+        return self._ends[-1].key
+
+    @property
+    def ends(self) -> tuple[End, ...]:
+        """Who let us in: the jump hosts in order, then the host itself."""
+        return self._ends
 
     def open(self, command: str) -> Channel:
         """Start a command, given to the login user's shell. Raise ConnectionLost."""
@@ -105,17 +115,22 @@ def connect(target: Target) -> RemoteSession:
 
     Raise HostUnreachable, HostKeyUnknown or HostKeyChanged (nothing was authenticated; the key is
     in `detail` as `key`, or as `jump_key` where a jump host showed it), LoginRefused,
-    ConnectionLost, and InvalidInput for a private key or certificate that cannot be used.
+    ConnectionLost, and InvalidInput for a private key or certificate that cannot be used. `ends` in
+    a HostError's detail holds those that had let us in before.
     """
     transports: list[paramiko.Transport] = []
+    ends: list[End] = []
     try:
         for hop in _hops(target):
-            transport, key = _reach(hop, transports[-1] if transports else None)
+            transport, end = _reach(hop, transports[-1] if transports else None)
             transports.append(transport)
-    except BaseException:
+            ends.append(end)
+    except BaseException as failure:
         _close(transports)
+        if isinstance(failure, HostError):
+            failure.detail["ends"] = tuple(ends)
         raise
-    return RemoteSession(target.name, hop.where, tuple(transports), key)
+    return RemoteSession(target.name, hop.where, tuple(transports), tuple(ends))
 
 
 def _hops(target: Target) -> list[_Hop]:
@@ -127,12 +142,16 @@ def _hops(target: Target) -> list[_Hop]:
             port=jump.port,
             login=jump.login,
             known=jump.known,
-            trust_first=False,
+            trust_first=jump.trust_first,
+            hint=jump.hint,
             jumps=(),
         )
         for jump in target.jumps
     ]
     names = [place(end.address, end.port) for end in [*ends, target]]
+    for number, jump in enumerate(target.jumps):
+        if jump.name:
+            names[number] = f"{jump.name} ({names[number]})"
     hops = []
     for number, end in enumerate([*ends, target]):
         is_jump = number < len(ends)
@@ -142,7 +161,7 @@ def _hops(target: Target) -> list[_Hop]:
     return hops
 
 
-def _reach(hop: _Hop, before: paramiko.Transport | None) -> tuple[paramiko.Transport, HostKey]:
+def _reach(hop: _Hop, before: paramiko.Transport | None) -> tuple[paramiko.Transport, End]:
     """Log in to one end, over the network or through the end before it."""
     target, where = hop.target, hop.where
     deadline = clock.monotonic() + target.connect_timeout
@@ -154,7 +173,7 @@ def _reach(hop: _Hop, before: paramiko.Transport | None) -> tuple[paramiko.Trans
         transport = paramiko.Transport(cast("socket.socket", sock), disabled_algorithms=_WEAK)
         negotiate(target, transport, deadline, first, where)
         key = judge_key(target, transport, where)
-        log_in(target, transport, hop.signers, where)
+        methods = log_in(target, transport, hop.signers, where)
     except BaseException as error:
         if hop.is_jump and isinstance(error, HostKeyUnknown | HostKeyChanged):
             # Under this name it would be taken for a key of the host that was asked for.
@@ -163,7 +182,7 @@ def _reach(hop: _Hop, before: paramiko.Transport | None) -> tuple[paramiko.Trans
             transport.close()
         sock.close()
         raise
-    return transport, key
+    return transport, End(key, methods)
 
 
 def _close(transports: Sequence[paramiko.Transport]) -> None:

@@ -8,7 +8,11 @@ import paramiko
 
 from openwatch.errors import ConnectionLost, HostError, HostUnreachable, LoginRefused
 from openwatch.ssh import certificates, keys
-from openwatch.ssh.types import Target
+from openwatch.ssh.types import Method, Target
+
+_KEYS = (Method.CERTIFICATE, Method.KEY)
+_PASSWORDS = (Method.PASSWORD, Method.INTERACTIVE)
+_MOST = 8  # requests; a host that names other methods each time would be asked for ever
 
 
 def log_in(
@@ -16,14 +20,16 @@ def log_in(
     transport: paramiko.Transport,
     signers: tuple[paramiko.PKey, ...],
     where: str,
-) -> None:
-    """Log in with the credential's own methods. Raise LoginRefused, HostUnreachable, ConnectionLost.
+) -> tuple[Method, ...]:
+    """Log in with the credential's own methods and return those that the host accepted, in order.
 
-    `password_sent` in the error's detail says that the host may have counted a refused password.
+    What it accepted last time is tried first, and everything else after it. Raise LoginRefused,
+    HostUnreachable, ConnectionLost; `password_sent` in the error's detail says that the host may
+    have counted a refused password.
     """
-    attempt = _Attempt(target, transport, where)
+    attempt = _Attempt(target, transport, signers, where)
     try:
-        attempt.run(signers)
+        return attempt.run()
     except HostError as failure:
         failure.detail["password_sent"] = attempt.password_sent
         raise
@@ -32,72 +38,85 @@ def log_in(
 class _Attempt:
     """One login to one end."""
 
-    def __init__(self, target: Target, transport: paramiko.Transport, where: str) -> None:
+    def __init__(
+        self,
+        target: Target,
+        transport: paramiko.Transport,
+        signers: tuple[paramiko.PKey, ...],
+        where: str,
+    ) -> None:
         self._target = target
         self._login = target.login
         self._transport = transport
         self._where = where
+        held = dict(zip(reversed(_KEYS), reversed(signers), strict=False))
+        self._signers: dict[Method, paramiko.PKey] = held
+        self._accepted: list[Method] = []
+        self._refused: list[Method] = []  # judged and found wrong, not merely unknown there
+        self._allowed: list[str] | None = None  # what the host said last that it takes
         self.password_sent = False
 
-    def run(self, signers: tuple[paramiko.PKey, ...]) -> None:
+    def run(self) -> tuple[Method, ...]:
         """Log in, or raise."""
+        order = self._order()
+        if not order:
+            raise self._refusal("the credential holds neither a key nor a password")
+        for _ in range(_MOST):
+            method = next((m for m in order if self._may_try(m)), None)
+            if method is None:
+                break
+            further = self._tried(method)
+            if further is None:
+                continue
+            self._accepted.append(method)
+            if self._transport.is_authenticated():
+                return tuple(self._accepted)
+            self._allowed = further
+        raise self._refusal(self._lacking())
+
+    def _order(self) -> list[Method]:
+        """Return the methods that the credential can serve, what worked last time first."""
+        order = dict.fromkeys((*self._target.hint, *_KEYS, *_PASSWORDS))
+        has_password = self._login.password is not None
+        return [m for m in order if (has_password if m in _PASSWORDS else m in self._signers)]
+
+    def _may_try(self, method: Method) -> bool:
+        """Say whether it makes sense now: a key that was refused is not followed by the password."""
+        if not self._transport.is_active():
+            return False
+        if self._allowed is not None and method.wire not in self._allowed:
+            return False
+        if method in self._refused or any(m.wire == method.wire for m in self._accepted):
+            return False
+        if method in _KEYS:
+            return True
+        no_key_fits = any(m in _KEYS for m in self._refused) and not self._accepted
+        return not self.password_sent and not no_key_fits
+
+    def _tried(self, method: Method) -> list[str] | None:
+        """Return what the host wants besides, None where it did not accept the method."""
         try:
-            self._try(signers)
+            return self._send(method)
         except paramiko.BadAuthenticationType as error:
-            self.password_sent = False  # the host takes none, so it judged none
-            self._refuse(f"it accepts only {', '.join(error.allowed_types)}")
+            self._allowed = error.allowed_types
+            if method is Method.PASSWORD:
+                self.password_sent = False  # the host takes none, so it judged none
         except paramiko.AuthenticationException as error:
-            text = str(error)
-            if "timeout" in text.lower():
-                raise HostUnreachable(
-                    f"{self._where} did not answer the login within "
-                    f"{self._target.login_timeout:g} s",
-                    host=self._target.name,
-                ) from None
-            if "EOF" in text:
-                self._ended("closed without a word")
-            self._refuse("")
+            self._require_judged(str(error))
+            self._refused.append(method)
         except (paramiko.SSHException, OSError, EOFError) as error:
             self._ended(str(error) or type(error).__name__)
-        if not self._transport.is_authenticated():
-            self._refuse("it wants a further factor")
+        return None
 
-    def _try(self, signers: tuple[paramiko.PKey, ...]) -> None:
-        """Send the key, and the password where there is no key or the host wants both."""
-        if signers:
-            further = self._key(signers)
-            if self._transport.is_authenticated():
-                return
-            if self._login.password is None:
-                self._refuse(f"after the key it also wants {', '.join(further)}")
-        if self._login.password is None:
-            self._refuse("the credential holds neither a key nor a password")
-        self._password(self._login.password)
-
-    def _key(self, signers: tuple[paramiko.PKey, ...]) -> list[str]:
-        """Offer the key with its certificate, and where that is refused the key by itself."""
-        *certified, plain = signers
-        for signer in certified:
-            try:
-                return self._transport.auth_publickey(self._login.username, signer)
-            except paramiko.BadAuthenticationType:
-                raise
-            except paramiko.AuthenticationException:
-                if not self._transport.is_active():
-                    raise
-        return self._transport.auth_publickey(self._login.username, plain)
-
-    def _password(self, password: str) -> None:
-        """Send the password, through keyboard-interactive where the host accepts only that."""
+    def _send(self, method: Method) -> list[str]:
+        """Send one request; return what the host wants besides, where it accepted it."""
         username = self._login.username
-        self.password_sent = True
-        try:
-            self._transport.auth_password(username, password, fallback=False)
-        except paramiko.BadAuthenticationType as error:
-            if "keyboard-interactive" not in error.allowed_types:
-                raise
-        else:
-            return
+        if method in _KEYS:
+            return self._transport.auth_publickey(username, self._signers[method])
+        password = self._login.password or ""
+        if method is Method.PASSWORD:
+            self.password_sent = True
+            return self._transport.auth_password(username, password, fallback=False)
         answered = False
 
         def answer(_title: str, _text: str, prompts: list[tuple[str, bool]]) -> list[str]:
@@ -107,12 +126,32 @@ class _Attempt:
             if answered or len(prompts) != 1 or prompts[0][1]:
                 # A second question, or one whose answer is shown, is not for the password.
                 return [""] * len(prompts)
-            answered = True
+            self.password_sent = answered = True
             return [password]
 
-        self._transport.auth_interactive(username, answer)
+        return self._transport.auth_interactive(username, answer)
 
-    def _refuse(self, more: str) -> NoReturn:
+    def _require_judged(self, text: str) -> None:
+        """Return where the host has said no; raise where it has said nothing."""
+        if "timeout" in text.lower():
+            raise HostUnreachable(
+                f"{self._where} did not answer the login within "
+                f"{self._target.login_timeout:g} s",
+                host=self._target.name,
+            ) from None
+        if "EOF" in text:
+            self._ended("closed without a word")
+
+    def _lacking(self) -> str:
+        """Say what the host would have taken, where it has told."""
+        if self._allowed is None:
+            return ""
+        takes = ", ".join(self._allowed) or "nothing else"
+        if self._accepted:
+            return f"after {' and '.join(self._accepted)} it also wants {takes}"
+        return "" if self._refused else f"it accepts only {takes}"
+
+    def _refusal(self, more: str) -> LoginRefused:
         login = self._login
         if login.private_key is not None and not self.password_sent:
             shown = keys.parse_private_key(login.private_key, login.passphrase).fingerprint
@@ -124,7 +163,7 @@ class _Attempt:
         else:
             what = "the password"
             fix = "check the password and that PasswordAuthentication is allowed"
-        raise LoginRefused(
+        return LoginRefused(
             f"{self._where} refused {what} of user {login.username!r}"
             f"{' (' + more + ')' if more else ''}: {fix}, and see that the account is not locked",
             host=self._target.name,

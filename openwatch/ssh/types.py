@@ -18,6 +18,20 @@ class Privilege(enum.StrEnum):
     ROOT = "root"  # the login user is root
 
 
+class Method(enum.StrEnum):
+    """How a login may be proven."""
+
+    CERTIFICATE = "certificate"  # the private key with its certificate
+    KEY = "publickey"
+    PASSWORD = "password"  # noqa: S105 - the name of a method
+    INTERACTIVE = "keyboard-interactive"  # the password, as the answer to a question
+
+    @property
+    def wire(self) -> str:
+        """What RFC 4252 calls it."""
+        return Method.KEY.value if self is Method.CERTIFICATE else self.value
+
+
 class HostKey(msgspec.Struct, frozen=True):
     """A public host key: `ssh-ed25519`, its wire bytes, and `SHA256:...`."""
 
@@ -47,6 +61,18 @@ class Jump(msgspec.Struct, frozen=True):
     port: int
     login: Login
     known: tuple[HostKey, ...] = ()  # the approved keys; any other ends the way there
+    name: str = ""  # for messages, where it has one besides its address
+    trust_first: bool = False  # policy: accept its key where none is known yet
+    hint: tuple[Method, ...] = ()  # what it accepted last time: tried first
+    host: int | None = None  # which stored host it is
+    credential: UUID | None = None  # what the login was stored as
+
+
+class End(msgspec.Struct, frozen=True):
+    """A host that let us in: the key it showed, and what it accepted, in order."""
+
+    key: HostKey
+    methods: tuple[Method, ...]
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -67,6 +93,7 @@ class Target(msgspec.Struct, frozen=True):
     )
     jumps: tuple[Jump, ...] = ()  # the way there, the nearest first
     credential: UUID | None = None  # what the login was stored as
+    hint: tuple[Method, ...] = ()  # what the host accepted last time: tried first
 
     def __repr__(self) -> str:
         """Show where, never the secrets."""

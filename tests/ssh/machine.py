@@ -46,6 +46,7 @@ class Sshd:
         self.authorized.write_text((self.folder / "user.pub").read_text())
         self.pam = pam
         self.settings = settings
+        self.first = ""  # settings that come before all others, and win
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         self.new_host_key()
@@ -64,6 +65,7 @@ class Sshd:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         config = self.folder / "sshd_config"
         config.write_text(f"""\
+{self.first}
 Port {self.port}
 ListenAddress 127.0.0.1
 HostKey {self.folder}/host
