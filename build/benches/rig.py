@@ -88,9 +88,15 @@ class Rig:
         host_keys.approve(self.db, host.id, key.fingerprint, "bench")
         return host
 
-    def request(self, host: UUID) -> None:
-        """Queue a scan of the config lane."""
-        store.request(self.db, host, trigger=store.Trigger.ON_DEMAND, lane=Lane.CONFIG)
+    def request(self, host: UUID) -> UUID:
+        """Queue a scan of the config lane and return its id."""
+        return store.request(
+            self.db, host, trigger=store.Trigger.ON_DEMAND, lane=Lane.CONFIG
+        ).id
+
+    def postgres_pid(self) -> int:
+        """Return the process id of the server, whose children serve a connection each."""
+        return int((self.postgres.data / "postmaster.pid").read_text().split()[0])
 
     def claim(self) -> Claim:
         """Take what was queued, as a worker does."""
@@ -130,3 +136,9 @@ def cpu_seconds(pid: int) -> float:
     """Return the CPU that a process has used, and its children that have ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return sum(int(fields[n]) for n in (11, 12, 13, 14)) / os.sysconf("SC_CLK_TCK")
+
+
+def family_cpu_seconds(pid: int) -> float:
+    """Return the CPU of a process, of its children, and of those that have ended."""
+    below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return cpu_seconds(pid) + sum(cpu_seconds(int(child)) for child in below)
