@@ -8,8 +8,11 @@ import msgspec
 import pytest
 
 from openwatch.db import Database
+from openwatch.db.queries import Query
 from openwatch.rules import change
 from openwatch.rules.types import Corpus
+
+_AUDITED = Query("audited", "every event of the audit trail", "SELECT * FROM audit_events")
 
 
 def corpus(hash_: bytes) -> Corpus:
@@ -33,6 +36,14 @@ def test_a_change_is_told_once_with_the_old_and_the_new_hash(database: Database,
     assert change.note(database, corpus(b"\2"))
     assert not change.note(database, corpus(b"\2"))
     assert events == [{"event": "rules.changed", "old": "01", "new": "02"}]
+    (row,) = database.rows(_AUDITED)
+    assert (row["action"], row["severity"]) == ("system.config.changed", "warning")
+    assert (row["actor_type"], row["resource_type"], row["resource_id"]) == (
+        "system",
+        "rules",
+        "02",
+    )
+    assert row["detail"] == {"old": "01", "new": "02", "rules": 0}
 
 
 def test_of_many_workers_that_start_with_new_rules_one_tells(database: Database, events):
@@ -52,3 +63,4 @@ def test_of_many_workers_that_start_with_new_rules_one_tells(database: Database,
         thread.join()
     assert sorted(told) == [False] * 7 + [True]
     assert msgspec.json.encode(events).count(b"rules.changed") == 1
+    assert len(database.rows(_AUDITED)) == 1
