@@ -22,10 +22,7 @@ _COUNTER = re.compile(_COUNTERS)
 _COUNTER_LINE = re.compile(rb"^(?:" + _COUNTERS.encode() + rb") =.*\n?", re.MULTILINE)
 # How often a module is in use, and where it was put: of /proc/modules the third and last column.
 _MODULE = re.compile(rb"^(\S+ \d+) \d+ (\S+ \S+) 0x[0-9a-f]+", re.MULTILINE)
-# Units and mounts that come and go with whoever is logged in, the scan's own login first.
-_LOGIN_UNIT = re.compile(
-    rb"Id=(?:user@\d|user-runtime-dir@\d|run-user-\d|run-(?:u\d+|r[0-9a-f]{32}|p\d+[^.\n]*)\.)"
-)
+# Mounts that come and go with whoever is logged in, the scan's own login first.
 _LOGIN_MOUNT = re.compile(rb'^TARGET="/run/(?:user/\d+|credentials/)[^\n]*\n?', re.MULTILINE)
 
 
@@ -47,11 +44,6 @@ def _modules(stdout: bytes) -> bytes:
     return _MODULE.sub(rb"\1 - \2 -", stdout)
 
 
-def _units(stdout: bytes) -> bytes:
-    blocks = stdout.split(b"\n\n")
-    return b"\n\n".join(block for block in blocks if not _LOGIN_UNIT.match(block.lstrip()))
-
-
 def _mounts(stdout: bytes) -> bytes:
     return _LOGIN_MOUNT.sub(b"", stdout)
 
@@ -59,6 +51,5 @@ def _mounts(stdout: bytes) -> bytes:
 _BY_NAME: Mapping[Normaliser, Callable[[bytes], bytes]] = {
     Normaliser.SYSCTL: _sysctl,
     Normaliser.MODULES: _modules,
-    Normaliser.UNITS: _units,
     Normaliser.MOUNTS: _mounts,
 }

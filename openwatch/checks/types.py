@@ -22,7 +22,6 @@ class Normaliser(enum.StrEnum):
 
     SYSCTL = "sysctl"
     MODULES = "modules"
-    UNITS = "units"
     MOUNTS = "mounts"
 
 

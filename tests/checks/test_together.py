@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openwatch.checks import files
+from openwatch.checks import files, units
 from openwatch.checks.together import Group, grouped
 from openwatch.checks.types import Absence, Observation, Probe
 
@@ -221,3 +221,66 @@ def test_descriptions_are_taken_only_where_each_path_has_one_answer(out, err):
 @pytest.mark.parametrize("absence", Absence)
 def test_a_group_that_was_not_answered_is_asked_alone(absence):
     assert the_group("contents", 2).answers(Observation(absent=absence)) is None
+
+
+def block(unit: str, state: str = "enabled") -> str:
+    return f"Id={unit}\nNames={unit} also-{unit}\nLoadState=loaded\nActiveState=active\nUnitFileState={state}\n"
+
+
+def showing(*names: str) -> Group:
+    probes = [units.asking(name) for name in names]
+    alone, (group,) = grouped([*probes, units.asking(r"a\\x2db.mount"), ALONE], SECRET)
+    assert len(alone) == 2
+    assert group.probe.script.endswith(" -- " + " ".join(names))
+    return group
+
+
+def test_each_unit_has_its_own_block_by_any_of_its_names():
+    group = showing("cron.service", "also-ssh.service", "gone@1.service")
+    blocks = [
+        block("cron.service"),
+        block("ssh.service", "static"),
+        block("gone@1.service", ""),
+    ]
+    answers = group.answers(Observation(stdout="\n".join(blocks).encode()))
+    assert answers is not None
+    assert [answers[part.id].stdout.decode() for part in group.parts.values()] == blocks
+
+
+def test_nobody_answering_for_systemd_is_the_same_answer_for_every_unit():
+    group = showing("cron.service", "ssh.service")
+    for one in (
+        Observation(exit=127, stderr=b"sh: 1: systemctl: not found"),
+        Observation(exit=1, stderr=b"Failed to connect to bus: Host is down"),
+    ):
+        answers = group.answers(one)
+        assert answers == {part.id: one for part in group.parts.values()}
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        Observation(stdout=block("cron.service").encode()),
+        Observation(stdout=(block("ssh.service") + "\n" + block("cron.service")).encode()),
+        Observation(stdout=(block("cron.service") * 2).encode()),
+        Observation(
+            stdout=("\n".join([block("cron.service"), block("ssh.service")] * 2)).encode()
+        ),
+        Observation(
+            1, stderr=b"Unit name ssh.service is neither a valid invocation ID nor unit name."
+        ),
+        Observation(1, ("\n".join([block("cron.service"), block("ssh.service")])).encode()),
+        Observation(
+            0, ("\n".join([block("cron.service"), block("ssh.service")])).encode(), b"odd"
+        ),
+        Observation(
+            0,
+            ("\n".join([block("cron.service"), block("ssh.service")])).encode(),
+            truncated=True,
+        ),
+        Observation(absent=Absence.TIMEOUT),
+        Observation(),
+    ],
+)
+def test_units_of_which_one_is_in_doubt_are_asked_alone(observation):
+    assert showing("cron.service", "ssh.service").answers(observation) is None

@@ -56,7 +56,6 @@ exit $code
 """
 _SYSTEMCTL = """
 case $1 in
-  list-unit-files) cat "$TABLE.files" ;;
   is-enabled)
     state=$(awk -v unit="$2" '$1 == unit || $1 == unit ".service" { print $2 }' "$TABLE.files")
     echo "${state:-not-found}"; [ "$state" = enabled ] ;;
@@ -69,10 +68,9 @@ case $1 in
         --) shift; break ;; *) break ;;
       esac
     done
-    [ "$#" -gt 1 ] && exec cat "$TABLE.units"
     awk -v unit="$1" -v wanted="$wanted," 'BEGIN { RS = ""; FS = "\\n" }
       index("\\n" $0 "\\n", "\\nId=" unit "\\n") { hit = 1; for (i = 1; i <= NF; i++) show($i) }
-      END { if (!hit) { show("Id=" unit); show("LoadState=not-found"); show("ActiveState=inactive"); show("UnitFileState=") } }
+      END { if (!hit) { show("Id=" unit); show("Names=" unit); show("LoadState=not-found"); show("ActiveState=inactive"); show("UnitFileState=") } }
       function show(line) { if (index(wanted, "," substr(line, 1, index(line, "=") - 1) ",")) print line }
     ' "$TABLE.units" ;;
 esac

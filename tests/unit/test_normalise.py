@@ -51,14 +51,7 @@ def test_the_uses_and_addresses_of_modules_leave() -> None:
     assert normal(Normaliser.MODULES, b"loop 4096 0 - Live 0x0\n") == b"loop 4096 - - Live -\n"
 
 
-def test_units_and_mounts_of_logins_leave() -> None:
-    ours = b"Id=user@1000.service\nNames=user@1000.service\nActiveState=active"
-    mount = b"Id=run-user-1000.mount\nActiveState=active"
-    sshd = b"Id=ssh.service\nNames=ssh.service\nActiveState=active\n"
-    pipefs = b"Id=run-rpc_pipefs.mount\nActiveState=active"
-    text = b"\n\n".join((ours, pipefs, mount, sshd))
-    assert normal(Normaliser.UNITS, text) == b"\n\n".join((pipefs, sshd))
-    assert normal(Normaliser.UNITS, b"") == b""
+def test_mounts_of_logins_leave() -> None:
     tmp = b'TARGET="/tmp" FSTYPE="tmpfs" OPTIONS="rw"\n'
     login = b'TARGET="/run/user/1000" FSTYPE="tmpfs" OPTIONS="rw"\n'
     assert normal(Normaliser.MOUNTS, login + tmp) == tmp
