@@ -21,7 +21,7 @@ _TOKEN = re.compile(r"(--[^\n]*)|('(?:[^']|'')*')|(?<![:\w]):([a-z][a-z0-9_]*)\b
 class Query:
     """One statement, ready for the wire, with its parameters in order."""
 
-    __slots__ = ("name", "parameters", "purpose", "sql")
+    __slots__ = ("name", "parameters", "purpose", "sql", "text")
 
     def __init__(self, name: str, purpose: str, text: str) -> None:
         """Give the parameters of `text` numbers in the order of their first use."""
@@ -34,7 +34,8 @@ class Query:
 
         self.name = name
         self.purpose = purpose
-        self.sql = _TOKEN.sub(number, text).strip().rstrip(";")
+        self.text = text.strip().rstrip(";")  # as it was written, for a query around it
+        self.sql = _TOKEN.sub(number, self.text)
         self.parameters = tuple(numbers)
 
     def __repr__(self) -> str:

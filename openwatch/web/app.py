@@ -126,6 +126,8 @@ class _Dispatch:
             remote_addr=address,
             user_agent=(req.user_agent or "")[:_USER_AGENT],
             cookies=dict(req.cookies),
+            operation=operation,
+            parameters=dict(parameters),
         )
         if not operation.needs_database:
             _handle(operation, req, resp, context, parameters)

@@ -19,6 +19,7 @@ from openwatch.accounts.types import Principal
 from openwatch.audit import trail
 from openwatch.audit.codes import Code
 from openwatch.audit.types import Actor, ActorType, Outcome, Resource
+from openwatch.db.pages import Listing
 
 if TYPE_CHECKING:
     from openwatch.web.services import Services
@@ -51,6 +52,8 @@ class Context(msgspec.Struct):
     cookies: dict[str, str] = {}
     set_cookies: list[Cookie] = []
     headers: dict[str, str] = {}  # response headers
+    operation: Operation | None = None
+    parameters: dict[str, Any] = {}  # the path's, as values
 
     @property
     def actor(self) -> Actor:
@@ -102,4 +105,5 @@ class Operation(msgspec.Struct, frozen=True):
     errors: tuple[int, ...] = ()  # statuses beyond those every operation may give
     idempotency_key: bool = False  # the header is required (api-contract 1.11)
     needs_database: bool = True  # False only for a public one that must answer without it
+    listing: Listing | None = None  # a list that is given in pages; its query is a PageQuery
     produces: str = "application/json"  # else the handler returns bytes, or a Stream
