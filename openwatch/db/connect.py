@@ -18,6 +18,15 @@ from openwatch.db.postgres import Database
 from openwatch.db.queries import load
 
 OLDEST_SERVER = 15
+
+# A server that is cut off is given up after 30 s, waiting for an answer as well as sending: in time
+# for a worker to say so before its lease of 60 s ends. The kernel would wait two hours, or 15 min.
+_KEEPALIVES = (
+    ("keepalives_idle", socket.TCP_KEEPIDLE, "15"),
+    ("keepalives_interval", socket.TCP_KEEPINTVL, "5"),
+    ("keepalives_count", socket.TCP_KEEPCNT, "3"),
+)
+_UNANSWERED = "30000"  # milliseconds
 _QUERIES = load("openwatch.db", "connect.sql")
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 _STARTING_UP = "57P03"
@@ -211,14 +220,10 @@ def _socket(dsn: Dsn, address: Address) -> socket.socket:
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if dsn.option("keepalives", "1") == "1":
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, number, default in (
-            ("keepalives_idle", socket.TCP_KEEPIDLE, "60"),
-            ("keepalives_interval", socket.TCP_KEEPINTVL, "10"),
-            ("keepalives_count", socket.TCP_KEEPCNT, "6"),
-        ):
+        for name, number, default in _KEEPALIVES:
             if (value := int(dsn.option(name, default))) > 0:
                 made.setsockopt(socket.IPPROTO_TCP, number, value)
-    if (milliseconds := int(dsn.option("tcp_user_timeout", "0"))) > 0:
+    if (milliseconds := int(dsn.option("tcp_user_timeout", _UNANSWERED))) > 0:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     return made
 

@@ -3,14 +3,13 @@ SELECT make_partitions((clock_timestamp() AT TIME ZONE 'UTC')::date,
                        (clock_timestamp() AT TIME ZONE 'UTC')::date + 92)
 
 -- cap: no statement of a record transaction, and no pause in it, is longer than 30 s
--- The planner is kept from two bad guesses about tables that were filled since it last looked:
--- compiling statements this short, and comparing 700 verdicts with 700 findings one by one.
+-- The planner is kept from a bad guess about tables that were filled since it last looked:
+-- comparing 700 verdicts with 700 findings one by one.
 SELECT set_config('statement_timeout',
                   CASE WHEN current_setting('statement_timeout')::interval
                             BETWEEN interval '1 millisecond' AND interval '30 seconds'
                        THEN current_setting('statement_timeout') ELSE '30s' END, true),
        set_config('idle_in_transaction_session_timeout', '30s', true),
-       set_config('jit', 'off', true),
        set_config('enable_nestloop', 'off', true)
 
 -- age: how many seconds ago the scan was given its instant

@@ -234,12 +234,14 @@ def test_the_session_does_not_depend_on_what_the_database_prefers(database: Data
         "TimeZone = 'Asia/Tokyo'",
         "DateStyle = 'German'",
         "default_transaction_isolation = 'serializable'",
+        "jit = on",
     ):
         database.run(f'ALTER DATABASE "{name}" SET {setting}')
     connection = connector(dsns.parse(dsn))()
     found = connection.execute_simple("SELECT '2026-01-15T00:00:00Z'::timestamptz").rows[0][0]
     assert found == dt.datetime(2026, 1, 15, tzinfo=dt.UTC)
     assert connection.execute_simple("SHOW transaction_isolation").rows == [["read committed"]]
+    assert connection.execute_simple("SHOW jit").rows == [["off"]]
     connection.abandon()
 
 
