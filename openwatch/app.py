@@ -62,6 +62,9 @@ def status(config: Config) -> migrations.State:
 @contextlib.contextmanager
 def administration(config: Config) -> Iterator[Database]:
     """Give a command that changes accounts or hosts a current database, in scope."""
+    from openwatch.accounts import passwords
+
+    passwords.use_breach_file(config.identity.breach_file)
     with _database(config) as db:
         migrations.require_current(db)
         with db.scope():
@@ -70,7 +73,7 @@ def administration(config: Config) -> Iterator[Database]:
 
 def serve(config: Config) -> int:
     """Serve HTTPS and supervise the workers until told to stop; return the exit status."""
-    from openwatch.accounts import roles
+    from openwatch.accounts import passwords, roles
     from openwatch.accounts.tokens import Tokens
     from openwatch.web.api import ALL
     from openwatch.web.app import create_app
@@ -78,6 +81,7 @@ def serve(config: Config) -> int:
     from openwatch.web.services import Services
 
     _announce("serve", listen=config.server.listen)
+    passwords.use_breach_file(config.identity.breach_file)
     vault, corpus = _vault(config), rules(config)
     tokens = Tokens(files.jwt_keys(Path(config.identity.jwt_private_key)))
     with _database(config) as db:

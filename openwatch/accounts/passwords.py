@@ -1,4 +1,4 @@
-"""Passwords: Argon2id in PHC strings, a length policy, and a bound on how many are hashed at once.
+"""Passwords: Argon2id in PHC strings, what may be one, and a bound on how many are hashed at once.
 
 A hash takes 64 MiB and a core for a quarter of a second, so only as many run as there are cores;
 a short queue waits, and whoever finds it full is told to come back before anything is hashed.
@@ -11,11 +11,13 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from openwatch import errors
+from openwatch.accounts import breach
 
 SHORTEST, SHORTEST_OF_ADMIN, LONGEST = 8, 15, 128  # bytes
 _MEMORY, _PASSES, _LANES, _SALT, _LENGTH = (
@@ -32,38 +34,61 @@ _CORES = os.cpu_count() or 1
 _WAITING = 4 * _CORES
 _running = threading.BoundedSemaphore(_CORES)
 _admitted = threading.BoundedSemaphore(_CORES + _WAITING)
+_breached: breach.File | None = None
 
 
-def require_acceptable(password: str, shortest: int = SHORTEST) -> None:
-    """Raise InvalidInput (validation.password_policy) for a password of a refused length."""
+def use_breach_file(path: str) -> None:
+    """Refuse the passwords of this file from now on; with "" those of no file.
+
+    Raise ConfigError where it is not of the form that `breach.File` reads.
+    """
+    global _breached  # noqa: PLW0603 - the process has one, as it has one set of cores
+    _breached = breach.File(Path(path)) if path else None
+
+
+def require_acceptable(
+    password: str, shortest: int = SHORTEST, *, code: str = "auth.password_policy"
+) -> None:
+    """Raise InvalidInput of this code for a password of a refused length, or one that is known."""
     size = len(password.encode())
     if not shortest <= size <= LONGEST:
         raise errors.InvalidInput(
             f"The password must have {shortest} to {LONGEST} bytes; this one has {size}.",
-            code="validation.password_policy",
+            code=code,
+        )
+    if breach.is_common(password) or (_breached is not None and _breached.holds(password)):
+        raise errors.InvalidInput(
+            "This password is on a list of known ones, which attackers try first; take another.",
+            code=code,
         )
 
 
 def hashed(password: str) -> str:
     """Return the PHC string to store. Raise Overloaded where too many wait already."""
-    with _turn():
+    with turn():
         return _derived(password)
 
 
 def is_right(password: str, stored: str | None) -> bool:
-    """Say whether the password belongs to the stored PHC string.
+    """Say whether the password belongs to the stored PHC string. Raise Overloaded."""
+    with turn():
+        return matches(password, stored)
 
-    With None (no such user) the same work is done and the answer is False. Raise Overloaded.
+
+def matches(password: str, stored: str | None) -> bool:
+    """Do as `is_right` does for a caller that holds a turn.
+
+    With None (no such user), or for a user without a password, the same work is done and the answer
+    is False.
     """
-    with _turn():
-        if stored is None:
-            _derived(password)
-            return False
-        try:
-            Argon2id.verify_phc_encoded(password.encode(), stored)
-        except InvalidKey:
-            return False
-        return True
+    if stored is None or _PARAMETERS.match(stored) is None:
+        _derived(password)
+        return False
+    try:
+        Argon2id.verify_phc_encoded(password.encode(), stored)
+    except InvalidKey:
+        return False
+    return True
 
 
 def is_outdated(stored: str) -> bool:
@@ -87,7 +112,8 @@ def _derived(password: str) -> str:
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
+def turn() -> Iterator[None]:
+    """Hold the right to hash once. Raise Overloaded, before any waiting, where too many wait."""
     if not _admitted.acquire(blocking=False):
         raise errors.Overloaded(
             "Too many sign-ins at this moment; try again in a few seconds.",

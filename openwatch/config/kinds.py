@@ -81,9 +81,13 @@ def number(doc: str, low: float, high: float) -> About:
     return About(doc, f"a number from {low} to {high}", _between(low, high))
 
 
-def path(doc: str) -> About:
+def path(doc: str, *, empty: bool = False) -> About:
     """Describe a file or directory."""
-    return About(doc, "an absolute path", _is_path)
+    return About(
+        doc,
+        "an absolute path" + (", or nothing" if empty else ""),
+        lambda text: (empty and not text) or _is_path(text),
+    )
 
 
 def host_port(doc: str, *, empty: bool = False, idle: bool = False) -> About:

@@ -122,7 +122,7 @@ class Logging(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """The key files; their owner and mode are checked when they are read."""
+    """The key files, whose owner and mode are checked when they are read, and what a password may be."""
 
     jwt_private_key: Annotated[str, path("The RSA key (PEM) that signs access tokens.")] = (
         "/etc/openwatch/keys/jwt_private.pem"
@@ -131,6 +131,14 @@ class Identity(msgspec.Struct, frozen=True):
         str,
         path("The 32-byte key that encrypts stored secrets; back it up with the database."),
     ] = "/etc/openwatch/keys/credential.key"
+    breach_file: Annotated[
+        str,
+        path(
+            "Breached passwords that nobody may take, beside the 30,000 the program knows: SHA-1 hashes"
+            " in order, one a line, with or without `:count`, as Have I Been Pwned gives them.",
+            empty=True,
+        ),
+    ] = ""
 
 
 class Scan(msgspec.Struct, frozen=True):

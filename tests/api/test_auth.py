@@ -94,7 +94,7 @@ def test_a_full_queue_of_sign_ins_is_a_503_that_says_when_to_come_back(
     import threading
 
     monkeypatch.setattr(passwords, "_admitted", threading.BoundedSemaphore(1))
-    with passwords._turn():
+    with passwords.turn():
         answer = anonymous("POST", "/auth/login", body=BY_PASSWORD)
     assert answer.status_code == 503
     assert answer.json["error"]["retryable"]
