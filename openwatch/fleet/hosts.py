@@ -12,12 +12,21 @@ import msgspec
 
 from openwatch import errors, ids
 from openwatch.db import Database, load
-from openwatch.fleet import periods, tables
+from openwatch.fleet import periods, tables, ways
 from openwatch.fleet.types import Host, Transport
 
 _QUERIES = load("openwatch.fleet")
 _CHANGEABLE = frozenset(
-    {"ip_address", "port", "display_name", "description", "environment", "tags", "username"}
+    {
+        "ip_address",
+        "port",
+        "display_name",
+        "description",
+        "environment",
+        "tags",
+        "username",
+        "jump_hosts",
+    }
 )
 _LONGEST = {"hostname": 256, "display_name": 256, "environment": 64, "username": 256}
 _LONGEST_TEXT = 1024
@@ -35,6 +44,7 @@ class NewHost(msgspec.Struct, frozen=True):
     environment: str = "production"
     tags: tuple[str, ...] = ()
     username: str | None = None
+    jump_hosts: tuple[UUID, ...] = ()  # the way there, the nearest first
 
 
 def create(
@@ -51,6 +61,7 @@ def create(
     values = _checked(msgspec.structs.asdict(new))
     host_id = ids.new_id()
     with _duplicates_named(), db.atomic():
+        ways.hold(db, None, new.jump_hosts)
         tables.Host.insert(
             id=host_id, transport=transport.value, created_by=created_by, **values
         ).execute(db)
@@ -92,6 +103,8 @@ def change(db: Database, host_id: UUID, changes: Mapping[str, Any]) -> Host:
         )
     values = _checked(changes)
     with _duplicates_named(), db.atomic():
+        if "jump_hosts" in values:
+            ways.hold(db, host_id, values["jump_hosts"])
         key = hold(db, host_id)
         if values:
             tables.Host.update(values).where(tables.Host.id == host_id).execute(db)
@@ -101,9 +114,13 @@ def change(db: Database, host_id: UUID, changes: Mapping[str, Any]) -> Host:
 
 
 def remove(db: Database, host_id: UUID) -> None:
-    """Watch a host no more. What was found stays, under the name it had. Raise NotFound."""
+    """Watch a host no more. What was found stays, under the name it had.
+
+    Raise NotFound, and Conflict (hosts.is_jump_host) where others are reached through it.
+    """
     with db.atomic():
         key = hold(db, host_id)
+        ways.require_unused(db, host_id)
         db.run(_QUERIES["remove_host"], key=key)
         periods.record(db, key)
 

@@ -1,24 +1,24 @@
 -- host_by_id: a live host
 SELECT h.id, h.key, h.hostname, host(h.ip_address) AS ip_address, h.port, h.transport,
-       h.display_name, h.description, h.environment, h.tags, h.username, h.os_family,
-       h.os_version, h.architecture, h.platform_identifier, h.os_discovered_at, h.created_by,
-       h.created_at, h.updated_at
+       h.display_name, h.description, h.environment, h.tags, h.username, h.jump_hosts,
+       h.login_methods, h.os_family, h.os_version, h.architecture, h.platform_identifier,
+       h.os_discovered_at, h.created_by, h.created_at, h.updated_at
   FROM hosts h
  WHERE h.id = :id AND h.deleted_at IS NULL
 
 -- host_by_key: a live host
 SELECT h.id, h.key, h.hostname, host(h.ip_address) AS ip_address, h.port, h.transport,
-       h.display_name, h.description, h.environment, h.tags, h.username, h.os_family,
-       h.os_version, h.architecture, h.platform_identifier, h.os_discovered_at, h.created_by,
-       h.created_at, h.updated_at
+       h.display_name, h.description, h.environment, h.tags, h.username, h.jump_hosts,
+       h.login_methods, h.os_family, h.os_version, h.architecture, h.platform_identifier,
+       h.os_discovered_at, h.created_by, h.created_at, h.updated_at
   FROM hosts h
  WHERE h.key = :key AND h.deleted_at IS NULL
 
 -- hosts: the live hosts, the newest first
 SELECT h.id, h.key, h.hostname, host(h.ip_address) AS ip_address, h.port, h.transport,
-       h.display_name, h.description, h.environment, h.tags, h.username, h.os_family,
-       h.os_version, h.architecture, h.platform_identifier, h.os_discovered_at, h.created_by,
-       h.created_at, h.updated_at
+       h.display_name, h.description, h.environment, h.tags, h.username, h.jump_hosts,
+       h.login_methods, h.os_family, h.os_version, h.architecture, h.platform_identifier,
+       h.os_discovered_at, h.created_by, h.created_at, h.updated_at
   FROM hosts h
  WHERE h.deleted_at IS NULL
    AND (:environment::text IS NULL OR h.environment = :environment::text)
@@ -27,6 +27,22 @@ SELECT h.id, h.key, h.hostname, host(h.ip_address) AS ip_address, h.port, h.tran
 
 -- hold_host: a live host's key, its row locked until the transaction ends
 SELECT key FROM hosts WHERE id = :id AND deleted_at IS NULL FOR UPDATE
+
+-- hold_way: a host and those on the way to it, live, locked until the transaction ends
+SELECT id, key, hostname, transport
+  FROM hosts
+ WHERE id = ANY (:ids::uuid[]) AND deleted_at IS NULL
+ ORDER BY key
+   FOR UPDATE
+
+-- reached_through: the live hosts that are reached through a host
+SELECT hostname FROM hosts
+ WHERE jump_hosts @> ARRAY[:id::uuid] AND deleted_at IS NULL
+ ORDER BY hostname, key
+
+-- learn_methods: what a host accepted as a login, written only where it is news
+UPDATE hosts SET login_methods = :methods::text[]
+ WHERE key = :key AND login_methods <> :methods::text[]
 
 -- touch_host: a host was changed
 UPDATE hosts SET updated_at = clock_timestamp() WHERE key = :key

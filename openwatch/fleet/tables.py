@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from peewee import BlobField, BooleanField, Field, IntegerField, TextField, UUIDField
 
@@ -25,6 +26,16 @@ class TextArrayField(Field):
         return list(value)
 
 
+class UUIDArrayField(Field):
+    """A list of ids."""
+
+    field_type = "UUID[]"
+
+    def db_value(self, value: Any) -> list[UUID]:
+        """Hand the driver a list."""
+        return list(value)
+
+
 class Host(Model):
     """What people say about a host; what scans find out is written by facts.py."""
 
@@ -38,6 +49,7 @@ class Host(Model):
     environment = TextField()
     tags = TextArrayField()
     username = TextField(null=True)
+    jump_hosts = UUIDArrayField()
     created_by = UUIDField(null=True)
 
     class Meta:

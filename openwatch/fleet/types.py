@@ -31,6 +31,8 @@ class Host(msgspec.Struct, frozen=True):
     environment: str
     tags: tuple[str, ...]
     username: str | None
+    jump_hosts: tuple[UUID, ...]  # the way there, the nearest first
+    login_methods: tuple[str, ...]  # what it accepted last time, in order
     os_family: str | None
     os_version: str | None
     architecture: str | None

@@ -20,8 +20,8 @@ from openwatch.config import Config
 from openwatch.db import Database, load
 from openwatch.evidence import blobs, chain, layers, manifests
 from openwatch.evidence.manifests import Entry
-from openwatch.fleet import backoff, host_keys, targets
 from openwatch.fleet import facts as host_facts
+from openwatch.fleet import host_keys, targets
 from openwatch.jobs import queue
 from openwatch.jobs.types import Claim, Job
 from openwatch.keys.signing import Signer
@@ -32,14 +32,12 @@ from openwatch.posture.types import Judged, Lens, ScanMark
 from openwatch.rules import capabilities, frameworks
 from openwatch.rules.resolve import Resolver
 from openwatch.rules.types import Corpus
-from openwatch.scans import documents
+from openwatch.scans import documents, reach
 from openwatch.scans.collect import Collected, Conversation
 from openwatch.scans.documents import References
 from openwatch.scans.judge import Ruling, beyond_rights, judge
 from openwatch.scans.plan import Plan, plan
-from openwatch.ssh.connect import connect
-from openwatch.ssh.local import local_session
-from openwatch.ssh.types import HostKey, Privilege, Session, Target
+from openwatch.ssh.types import HostKey, Privilege, Target
 from openwatch.vault import Vault
 
 logger = logging.getLogger(__name__)
@@ -100,7 +98,7 @@ class Scanner:
         started, cpu = clock.monotonic(), time.thread_time()
         try:
             begun = self._begin(claim)
-            answer = self._asked(begun, self._noting(claim))
+            answer = self._ask(begun, self._noting(claim))
         except errors.OpenWatchError as failure:
             self._postpone(claim, failure)
             raise
@@ -145,25 +143,9 @@ class Scanner:
         mark = ScanMark(claim.id, row["key"], row["host"])
         return Begun(mark, Lane(row["lane"]), target, known, corpus)
 
-    def _asked(self, begun: Begun, note: Callable[[int, int], None]) -> Answer:
-        """Ask, and remember a password that the host did not take before anything else is done."""
-        try:
-            return self._ask(begun, note)
-        except errors.HostError as failure:
-            target = begun.target
-            with self._db.scope():
-                backoff.remember(
-                    self._db,
-                    begun.mark.host,
-                    target.credential,
-                    target.login.username,
-                    failure,
-                )
-            raise
-
     def _ask(self, begun: Begun, note: Callable[[int, int], None]) -> Answer:
         """Ask everything in one trip where the host is as it was known to be."""
-        session = self._connected(begun)
+        session = reach.session_to(self._db, begun.mark.host, begun.target)
         try:
             talk = Conversation(
                 session,
@@ -177,6 +159,9 @@ class Scanner:
                 return self._converse(talk, begun, session.host_key)
             finally:
                 talk.close()
+        except errors.HostError as failure:
+            reach.remember_refusal(self._db, begun.mark.host, begun.target, failure)
+            raise
         finally:
             session.close()
 
@@ -203,18 +188,6 @@ class Scanner:
             more = talk.ask([p for p in planned.probes if p.id not in asked])
             collected = _joined(collected, more, planned.probes)
         return Answer(planned, facts, collected, clock.now(), host_key)
-
-    def _connected(self, begun: Begun) -> Session:
-        if begun.target.local:
-            return local_session(begun.target.name)
-        try:
-            return connect(begun.target)
-        except (errors.HostKeyUnknown, errors.HostKeyChanged) as refused:
-            key = refused.detail.get("key")
-            if isinstance(key, HostKey):
-                with self._db.scope():
-                    host_keys.seen(self._db, begun.mark.host, key)
-            raise
 
     def _noting(self, claim: Claim) -> Callable[[int, int], None]:
         """Return what keeps the job's progress up to date, and its lease alive with it."""
@@ -307,16 +280,21 @@ class Scanner:
         observations = answer.collected.observations
         # The corpus with them: without it the scan's corpus hash would point at nothing.
         contents = [facts, begun.corpus.document]
-        hashes = blobs.store(db, [*contents, *answers.values()])
+        last = db.row(_QUERIES["previous"], host=begun.mark.host, lane=begun.lane.value) or {}
+        before = {
+            name: None if digest is None else bytes(digest) for name, digest in last.items()
+        }
+
+        def replaced() -> list[bytes | None]:
+            answered = manifests.answered(db, before.get("manifest"))
+            return [None] * len(contents) + [answered.get(probe) for probe in answers]
+
+        hashes = blobs.store(db, [*contents, *answers.values()], replaced)
         by_probe = dict(zip(answers, hashes[len(contents) :], strict=True))
         entries = [
             Entry(probe, by_probe.get(probe), o.exit if o.absent is None else o.absent)
             for probe, o in observations.items()
         ]
-        last = db.row(_QUERIES["previous"], host=begun.mark.host, lane=begun.lane.value) or {}
-        before = {
-            name: None if digest is None else bytes(digest) for name, digest in last.items()
-        }
         return {
             "verdicts": layers.store(db, document, before.get("verdicts")),
             "facts": hashes[0],

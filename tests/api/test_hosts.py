@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from openwatch import ids
 from openwatch.fleet import host_keys, hosts
 from openwatch.fleet.types import Transport
 from openwatch.ssh.keys import host_key
@@ -188,3 +190,85 @@ def test_a_scan_of_either_lane_may_be_asked_for(admin) -> None:
     assert ask("5", {"lane": "floppy"}) == (400, "validation.invalid_body")
     listed = admin("GET", "/scans", query={"host_id": host["id"]}).json["scans"]
     assert sorted(scan["lane"] for scan in listed) == ["config", "filesystem"]
+
+
+def test_a_host_names_the_hosts_on_the_way_to_it(admin) -> None:
+    def add(name: str, *jumps: str) -> dict[str, Any]:
+        body = {"hostname": name, "ip_address": "192.0.2.7", "jump_hosts": jumps}
+        made = admin("POST", "/hosts", body=body)
+        assert made.status_code == 201, made.text
+        return made.json
+
+    gate, inner = add("gate"), add("inner")
+    assert "jump_hosts" not in gate
+    host = add("db-1", gate["id"], inner["id"])
+    assert host["jump_hosts"] == [gate["id"], inner["id"]]
+    path = f"/hosts/{host['id']}"
+    assert admin("GET", path).json["host"] == host
+    assert "login_methods" not in host
+    turned = admin("PATCH", path, body={"jump_hosts": [inner["id"], gate["id"]]}).json
+    assert turned["jump_hosts"] == [inner["id"], gate["id"]]
+    assert admin("PATCH", path, body={"port": 2222}).json["jump_hosts"] == turned["jump_hosts"]
+
+    refused = admin("DELETE", f"/hosts/{gate['id']}")
+    assert (refused.status_code, refused.json["error"]["code"]) == (409, "hosts.is_jump_host")
+    assert "db-1 are reached through" in refused.json["error"]["human_message"]
+    assert "jump_hosts" not in admin("PATCH", path, body={"jump_hosts": []}).json
+    assert admin("DELETE", f"/hosts/{gate['id']}").status_code == 204
+
+
+def test_a_way_that_leads_nowhere_is_refused(admin, services) -> None:
+    new = hosts.NewHost(hostname="here", ip_address="127.0.0.1")
+    here = hosts.create(services.db, new, transport=Transport.LOCAL)
+    gate = admin("POST", "/hosts", body=WEB | {"hostname": "gate"}).json["id"]
+    host = admin("POST", "/hosts", body=WEB).json["id"]
+    removed = admin("POST", "/hosts", body=WEB | {"hostname": "old"}).json["id"]
+    admin("DELETE", f"/hosts/{removed}")
+    for jumps, why in (
+        ([host], "the host itself"),
+        ([gate, gate], "twice"),
+        ([removed], f"names no host: {removed}"),
+        ([str(here.id)], "here, which is not reached over SSH"),
+        ([str(ids.new_id()) for _ in range(9)], "at most 8"),
+    ):
+        answer = admin("PATCH", f"/hosts/{host}", body={"jump_hosts": jumps})
+        assert (answer.status_code, answer.json["error"]["code"]) == (
+            400,
+            "hosts.invalid_input",
+        )
+        assert why in answer.json["error"]["human_message"]
+    for jumps in (["gate"], [{"hostname": "gate"}], gate, None, [None]):
+        answer = admin("PATCH", f"/hosts/{host}", body={"jump_hosts": jumps})
+        assert answer.json["error"]["code"] == "validation.invalid_body"
+    local = admin("PATCH", f"/hosts/{here.id}", body={"jump_hosts": [gate]})
+    assert "must be empty" in local.json["error"]["human_message"]
+    gone = admin("PATCH", f"/hosts/{removed}", body={"jump_hosts": [gate]})
+    assert gone.json["error"]["code"] == "hosts.not_found"
+
+
+def test_a_way_and_its_removal_at_once_never_leave_a_way_to_nowhere(admin, services) -> None:
+    """Whichever comes first, the other one is refused."""
+    for turn in range(8):
+        gate = admin("POST", "/hosts", body=WEB | {"hostname": f"gate-{turn}"}).json["id"]
+        host = admin("POST", "/hosts", body=WEB | {"hostname": f"host-{turn}"}).json["id"]
+        statuses: dict[str, int] = {}
+        start = threading.Barrier(2)
+
+        def call(
+            method: str, path: str, body: Any, start: Any = start, said: Any = statuses
+        ) -> None:
+            with services.db.scope():
+                start.wait()
+                said[method] = admin(method, path, body=body).status_code
+
+        threads = [
+            threading.Thread(
+                target=call, args=("PATCH", f"/hosts/{host}", {"jump_hosts": [gate]})
+            ),
+            threading.Thread(target=call, args=("DELETE", f"/hosts/{gate}", None)),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert statuses in ({"PATCH": 200, "DELETE": 409}, {"PATCH": 400, "DELETE": 204})

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -103,6 +104,11 @@ LogLevel VERBOSE
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
+
+    def requests(self, since: int = 0) -> list[str]:
+        """The methods that logins asked for, in order, where the log level is DEBUG1."""
+        asked = r"userauth-request for user \S+ service \S+ method (\S+)"
+        return re.findall(asked, self.log()[since:])
 
     def connections(self) -> list[int]:
         """The pids of the processes that serve a connection each."""

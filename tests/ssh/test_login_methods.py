@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,11 +51,8 @@ def _logged_in(server: Sshd, login: Login, *hint: Method) -> tuple[tuple[Method,
     target = msgspec.structs.replace(server.target(login=login), hint=hint)
     session = connect(target)
     session.close()
-    asked = re.findall(
-        r"userauth-request for user \S+ service \S+ method (\S+)", server.log()[before:]
-    )
     methods = session.ends[-1].methods
-    return methods, len(asked) - len(methods)
+    return methods, len(server.requests(before)) - len(methods)
 
 
 def test_a_host_that_only_asks_questions_is_answered_at_once_the_second_time(

@@ -10,6 +10,7 @@ from openwatch.web.api import (
     host_keys,
     hosts,
     posture,
+    scan_requests,
     scans,
 )
 from openwatch.web.operations import Operation
@@ -18,6 +19,7 @@ ALL: tuple[Operation, ...] = (
     *health.OPERATIONS,
     *auth.OPERATIONS,
     *hosts.OPERATIONS,
+    *scan_requests.OPERATIONS,
     *host_keys.OPERATIONS,
     *credentials.OPERATIONS,
     *scans.OPERATIONS,

@@ -1,7 +1,7 @@
-"""The hosts that are watched, and asking for a scan of one.
+"""The hosts that are watched.
 
-No field of a request chooses how a host is reached: the local transport would run commands as the
-service, and only the program's own set-up adds such a host.
+No field of a request chooses the transport: the local one would run commands as the service, and only
+the program's own set-up adds such a host.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from uuid import UUID
 import msgspec
 
 from openwatch.accounts.permissions import Permission
-from openwatch.checks.types import Lane
 from openwatch.clock import Instant
 from openwatch.fleet import hosts
 from openwatch.fleet.hosts import NewHost
@@ -22,11 +21,11 @@ from openwatch.posture import history
 from openwatch.posture.lens import ALL
 from openwatch.posture.types import Counts, HostPosture
 from openwatch.scans import store
-from openwatch.scans.store import Latest, Trigger
+from openwatch.scans.store import Latest
 from openwatch.web.operations import Context, Operation
 from openwatch.web.shapes import LensQuery
 
-_HIDDEN = frozenset({"key", "transport"})
+_HIDDEN = frozenset({"key", "transport", "login_methods"})
 
 
 class HostsQuery(LensQuery, frozen=True):
@@ -37,7 +36,7 @@ class HostsQuery(LensQuery, frozen=True):
 
 
 class HostCreateRequest(msgspec.Struct, frozen=True):
-    """A host to watch over SSH."""
+    """A host to watch over SSH, through the hosts that `jump_hosts` names, the nearest first."""
 
     hostname: str
     ip_address: str
@@ -47,6 +46,7 @@ class HostCreateRequest(msgspec.Struct, frozen=True):
     environment: str = "production"
     tags: tuple[str, ...] = ()
     username: str | None = None
+    jump_hosts: tuple[UUID, ...] = ()
 
 
 class HostUpdateRequest(msgspec.Struct, frozen=True):
@@ -59,6 +59,7 @@ class HostUpdateRequest(msgspec.Struct, frozen=True):
     environment: str | msgspec.UnsetType = msgspec.UNSET
     tags: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     username: str | msgspec.UnsetType | None = msgspec.UNSET
+    jump_hosts: tuple[UUID, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class HostResponse(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -73,6 +74,7 @@ class HostResponse(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     description: str | None = None
     tags: tuple[str, ...]
     username: str | None = None
+    jump_hosts: tuple[UUID, ...] = ()  # the way there, the nearest first
     created_by: UUID | None = None
     created_at: Instant
     updated_at: Instant
@@ -121,21 +123,6 @@ class HostDetailResponse(msgspec.Struct, frozen=True):
     compliance_summary: HostComplianceSummary
     last_scan_at: Instant | None
     scan_state: Literal["queued", "running"] | None
-
-
-class ScanRunRequest(msgspec.Struct, frozen=True):
-    """What to scan: `config` is the host's configuration, `filesystem` walks its disks."""
-
-    lane: Lane = Lane.CONFIG
-
-
-class ScanRunQueued(msgspec.Struct, frozen=True):
-    """A scan that waits for its turn."""
-
-    scan_id: UUID
-    status: Literal["queued"]
-    queued_at: Instant
-    lane: Lane
 
 
 def list_all(ctx: Context, query: HostsQuery) -> HostListResponse:
@@ -190,19 +177,6 @@ def change(ctx: Context, body: HostUpdateRequest, id: UUID) -> HostResponse:  # 
 def remove(ctx: Context, id: UUID) -> None:  # noqa: A002 - as above
     """Watch a host no more; its history stays."""
     hosts.remove(ctx.services.db, id)
-
-
-def scan(ctx: Context, body: ScanRunRequest, id: UUID) -> ScanRunQueued:  # noqa: A002 - as above
-    """Queue a scan of a host."""
-    queued = store.request(
-        ctx.services.db,
-        id,
-        trigger=Trigger.ON_DEMAND,
-        requested_by=ctx.principal.user_id,
-        correlation_id=ctx.correlation_id,
-        lane=body.lane,
-    )
-    return ScanRunQueued(queued.id, "queued", queued.queued_at, queued.lane)
 
 
 def _shown(host: Host) -> dict[str, Any]:
@@ -291,21 +265,6 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=remove,
         summary="Watch a host no more; its history stays",
         tag="hosts",
-        errors=(404,),
-    ),
-    Operation(
-        id="postHostScan",
-        method="POST",
-        path="/api/v1/hosts/{id}/scans",
-        permission=Permission.HOST_WRITE,
-        handler=scan,
-        summary="Queue a scan of a host",
-        body=ScanRunRequest,
-        needs_body=False,
-        returns=ScanRunQueued,
-        status=202,
-        tag="scans",
         errors=(404, 409),
-        idempotency_key=True,
     ),
 )
