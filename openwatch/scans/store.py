@@ -9,10 +9,11 @@ from uuid import UUID
 
 import msgspec
 
-from openwatch import clock, errors, ids
+from openwatch import errors, ids
 from openwatch.checks.types import Absence, Lane
 from openwatch.clock import Instant
 from openwatch.db import Database, load
+from openwatch.db.pages import WHOLE, Column, Listing, Page, fetch
 from openwatch.evidence import blobs, layers, manifests
 from openwatch.fleet import hosts
 from openwatch.jobs import queue
@@ -23,6 +24,15 @@ JOB = "scan"
 WALK = "filesystem_scan"
 _JOBS = {Lane.CONFIG: JOB, Lane.FILESYSTEM: WALK}  # so that one of each may wait for a host
 _PRIORITY = {Lane.CONFIG: 100, Lane.FILESYSTEM: 150}  # lower is sooner
+LISTING = Listing(
+    sorts=(Column("queued_at", "timestamptz"),),
+    searched=("reason", "message", "id"),
+    filters=(Column("status"), Column("lane"), Column("trigger_source")),
+    limit=20,
+    most=100,
+    is_clamped=True,
+    takes_plain_cursor=True,
+)
 _QUERIES = load("openwatch.scans", "store.sql")
 
 
@@ -143,12 +153,11 @@ def find(db: Database, scan_id: UUID) -> Scan:
 
 
 def of_host(
-    db: Database, host: int, *, before: Instant | None = None, limit: int = 20
-) -> tuple[Scan, ...]:
-    """Return a host's scans (by its key), the latest first, queued before an instant."""
-    bound = "infinity" if before is None else clock.rfc3339(before)
-    rows = db.rows(_QUERIES["scans_of_host"], host=host, before=bound, limit=limit)
-    return tuple(_scan(row) for row in rows)
+    db: Database, host: int, page: Page = WHOLE
+) -> tuple[tuple[Scan, ...], tuple[str, str] | None]:
+    """Return a page of a host's scans (by its key), the latest first, and where the next begins."""
+    found = fetch(db, _QUERIES["scans_of_host"], LISTING, page, host=host)
+    return tuple(_scan(row) for row in found.rows), found.last
 
 
 def latest(

@@ -16,16 +16,14 @@ SELECT s.id, h.id AS host_id, h.hostname, host(h.ip_address) AS ip_address, s.la
   FROM scans s JOIN hosts h ON h.key = s.host
  WHERE s.id = :id
 
--- scans_of_host: a page of a host's scans, the latest first
+-- scans_of_host: a host's scans
 SELECT s.id, h.id AS host_id, h.hostname, host(h.ip_address) AS ip_address, s.lane, s.status,
        s.complete, s.trigger_source, s.reason, s.message, s.queued_at, s.started_at,
        s.finished_at, s.observed_at, s.corpus, s.manifest, s.verdicts,
        coalesce(s.rules_pass, 0) AS rules_pass, coalesce(s.rules_fail, 0) AS rules_fail,
        coalesce(s.rules_skipped, 0) AS rules_skipped, coalesce(s.rules_error, 0) AS rules_error
   FROM scans s JOIN hosts h ON h.key = s.host
- WHERE s.host = :host AND s.queued_at < :before::timestamptz
- ORDER BY s.queued_at DESC, s.id DESC
- LIMIT :limit
+ WHERE s.host = :host
 
 -- latest: of each live host its last complete scan of a lane, and its latest one of any kind
 SELECT h.key AS host, c.id AS last_scan_id, c.recorded_at AS last_scan_at, c.corpus, c.seconds,

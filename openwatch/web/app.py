@@ -29,6 +29,7 @@ from openwatch.web.middleware import (
     require_csrf,
 )
 from openwatch.web.operations import Access, Context, Cookie, Operation
+from openwatch.web.paging import PageQuery
 from openwatch.web.services import Services
 from openwatch.web.stream import Stream
 
@@ -245,7 +246,13 @@ def _require_sound(table: Sequence[Operation]) -> None:
             raise ValueError(f"{where} does not say who may call it")  # noqa: TRY004 - the table's error
         if not row.needs_database and row.permission is not Access.PUBLIC:
             raise ValueError(f"{where} cannot know its caller without the database")
+        if (row.listing is not None) != _is_paged(row.query):
+            raise ValueError(f"{where} needs both a listing and a PageQuery, or neither")
         if row.id in names or (row.method, route_of(row.path)) in seen:
             raise ValueError(f"{where} is in the table twice")
         names.add(row.id)
         seen.add((row.method, route_of(row.path)))
+
+
+def _is_paged(query: Any) -> bool:
+    return isinstance(query, type) and issubclass(query, PageQuery)

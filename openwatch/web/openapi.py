@@ -156,7 +156,7 @@ def _parameters(row: Operation, schemas: _Schemas) -> list[dict[str, Any]]:
             "name": field.encode_name,
             "in": "query",
             "required": field.required,
-            "schema": schemas.of(field.type),
+            "schema": _bounded(row, field.encode_name, schemas.of(field.type)),
         }
         for field in (msgspec.structs.fields(row.query) if row.query is not None else ())
     ]
@@ -170,6 +170,22 @@ def _parameters(row: Operation, schemas: _Schemas) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _bounded(row: Operation, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a parameter's schema with what the row's listing says of it."""
+    listing = row.listing
+    if listing is None:
+        return schema
+    if name == "limit":
+        default = {} if listing.limit is None else {"default": listing.limit}
+        # Where one out of bounds is moved into them, every number is understood.
+        bounds = {} if listing.is_clamped else {"minimum": 1, "maximum": listing.most}
+        return {"type": "integer", **bounds, **default}
+    if name == "sort":
+        names = [column.name for column in listing.sorts]
+        return {"type": "string", "enum": [*names, *(f"-{one}" for one in names)]}
+    return schema
 
 
 def _responses(row: Operation, schemas: _Schemas) -> dict[str, Any]:

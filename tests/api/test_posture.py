@@ -53,8 +53,9 @@ def _check_scan(admin, machine, services) -> None:
     assert summary["hostname"] == "this-machine"
     assert summary["policy_version"] == services.corpus.hash.hex()[:12]
     cut = admin("GET", "/scans", query={"host_id": machine["id"], "limit": "1"}).json
+    assert "next_cursor" not in cut
     rest = admin(
-        "GET", "/scans", query={"host_id": machine["id"], "cursor": cut["next_cursor"]}
+        "GET", "/scans", query={"host_id": machine["id"], "cursor": summary["queued_at"]}
     ).json
     assert rest == {"scans": []}
     detail = admin("GET", f"/scans/{machine['scan']}").json

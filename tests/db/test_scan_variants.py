@@ -215,6 +215,6 @@ def test_a_host_whose_value_a_rule_refuses_is_not_scanned_by_another_value(datab
     with pytest.raises(errors.RuleError, match=r"s\.yml:12: .*whole number"):
         scanned(database, folder, host)
     assert history.findings_of(database, host.key) == ()
-    (scan,) = store.of_host(database, host.key)
+    ((scan,), _) = store.of_host(database, host.key)
     assert scan.reason == "rules.invalid"
     assert "own/rules/s.yml:12: " in scan.message

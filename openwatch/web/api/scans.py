@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from typing import Literal
 from uuid import UUID
 
 import msgspec
 
-from openwatch import clock, errors
+from openwatch import errors
 from openwatch.accounts.permissions import Permission
 from openwatch.checks.types import Lane, Severity, Status
 from openwatch.clock import Instant
@@ -18,18 +17,19 @@ from openwatch.scans import store
 from openwatch.scans.documents import CheckRecord, RuleRecord
 from openwatch.scans.store import Answer, Scan, Trigger
 from openwatch.web.operations import Context, Operation
+from openwatch.web.paging import PageQuery, cursor_of, page_of
 
-_MOST = 100
 _VERSION_DIGITS = 12
 _EXCERPT = 16384  # characters of an answer that many rules share
 
 
-class ScansQuery(msgspec.Struct, frozen=True):
-    """Whose scans, how many (1 to 100), and from where on."""
+class ScansQuery(PageQuery, frozen=True, kw_only=True):
+    """Whose scans, and which of them."""
 
     host_id: UUID
-    limit: int = 20
-    cursor: str | None = None
+    status: Literal["queued", "running", "completed", "failed"] | None = None
+    lane: Lane | None = None
+    trigger_source: Trigger | None = None
 
 
 class ScanSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,13 +135,9 @@ def list_all(ctx: Context, query: ScansQuery) -> ScanList:
     """Return a page of a host's scans."""
     db = ctx.services.db
     host = hosts.get(db, query.host_id)
-    limit = max(1, min(query.limit, _MOST))
-    before = None if query.cursor is None else _instant(query.cursor)
-    found = store.of_host(db, host.key, before=before, limit=limit)
-    is_full = len(found) == limit
+    found, last = store.of_host(db, host.key, page_of(ctx, query))
     return ScanList(
-        scans=tuple(_summary(scan) for scan in found),
-        next_cursor=clock.rfc3339(found[-1].queued_at) if is_full else None,
+        scans=tuple(_summary(scan) for scan in found), next_cursor=cursor_of(ctx, query, last)
     )
 
 
@@ -257,20 +253,6 @@ def _line(check: CheckRecord, answer: Answer) -> ScanCheckEvidence:
     )
 
 
-def _instant(cursor: str) -> Instant:
-    try:
-        found = dt.datetime.fromisoformat(cursor)
-        is_instant = found.tzinfo is not None and bool(found.astimezone(dt.UTC))
-    except (ValueError, OverflowError):
-        is_instant = False
-    if not is_instant:
-        raise errors.InvalidInput(
-            "cursor must be the next_cursor of an earlier page.",
-            code="pagination.cursor_invalid",
-        )
-    return found
-
-
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         id="getScans",
@@ -280,6 +262,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=list_all,
         summary="List a host's scans, the latest first",
         query=ScansQuery,
+        listing=store.LISTING,
         returns=ScanList,
         tag="scans",
         errors=(404,),
