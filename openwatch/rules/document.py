@@ -24,6 +24,7 @@ _REFERENCE = re.compile(r"\{\{[ \t]*([A-Za-z][A-Za-z0-9_]*)[ \t]*\}\}")
 # What stands for `{{ name }}` while YAML is read, to which it would be a mapping: two characters
 # of the private use area, which are words to YAML wherever they stand.
 _MARKED = re.compile("\ue000([A-Za-z][A-Za-z0-9_]*)\ue001")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _SCALAR_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
 _TAGS = {"!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
@@ -80,7 +81,8 @@ def documents(data: bytes, file: str) -> Iterator[Node]:
             f"is {len(data)} bytes long, the limit is {MAX_BYTES}: split it", file=file
         )
     try:
-        marked = _REFERENCE.sub("\ue000\\1\ue001", data.decode("utf-8"))
+        text = data.decode("utf-8")
+        marked = _REFERENCE.sub("\ue000\\1\ue001", text)
         yield from _build(yaml.parse(marked, Loader=_Loader), file)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
@@ -94,8 +96,13 @@ def documents(data: bytes, file: str) -> Iterator[Node]:
             file=file,
             line=line,
         ) from error
-    except yaml.YAMLError as error:
-        raise RuleError(f"not valid YAML: {error}", file=file) from error
+    except yaml.reader.ReaderError as error:
+        line = next((n for n, row in enumerate(text.split("\n"), 1) if _CONTROL.search(row)), 0)
+        raise RuleError(
+            "not valid YAML: control characters are not allowed, remove them",
+            file=file,
+            line=line,
+        ) from error
 
 
 def _build(events: Iterator[Any], file: str) -> Iterator[Node]:

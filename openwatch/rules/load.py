@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from openwatch.errors import RuleError
 from openwatch.rules import frameworks, parse, relations, tiers, variables, variants
 from openwatch.rules.decode import Source
 from openwatch.rules.document import MAX_BYTES, Node, documents
+from openwatch.rules.folders import CLOSED, is_file, is_folder, is_link, is_open
 from openwatch.rules.types import Corpus, Framework, Problem, Rule, Template, Tiers
 
 
@@ -111,14 +113,14 @@ def read(
     values = variables.resolve(given, fleet)
     reading = _Reading(values)
     for directory in directories:
-        if not directory.is_dir():
+        if not is_folder(directory):
             reading.refuse(str(directory), 0, "is not a directory: mend `rules.directories`")
             continue
         for path, name in _files(directory):
-            if path.suffix == ".yaml":
-                reading.refuse(name, 0, "is not read: rename it to end in .yml")
-                continue
-            reading.file(path, name)
+            if why := _not_read(path):
+                reading.refuse(name, 0, f"is not read: {why}")
+            else:
+                reading.file(path, name)
     for name in given:
         if name not in fleet:
             variables.look_up(name, {**fleet, **dict.fromkeys(reading.names, "")}, "", 0)
@@ -163,12 +165,38 @@ def assets() -> Path:
 
 
 def _files(directory: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the documents of a directory in a stable order, each with its name for messages."""
+    """Yield the documents of a directory in a stable order, each with its name for messages.
+
+    And what could be taken for one, or could hold some. Hidden files and folders are no documents.
+    """
     split = [directory / name for name in ("rules", "frameworks")]
-    apart = directory / tiers.FOLDER
-    for top in [one for one in split if one.is_dir()] or [directory]:
-        for path in sorted(top.rglob("*")):
-            if path.is_relative_to(apart):
-                continue
-            if path.suffix in {".yml", ".yaml"} and path.is_file():
-                yield path, str(path.relative_to(directory.parent))
+    for top in [one for one in split if is_folder(one)] or [directory]:
+        for path in sorted(_below(top, directory / tiers.FOLDER)):
+            yield path, str(path.relative_to(directory.parent))
+
+
+def _below(top: Path, apart: Path) -> Iterator[Path]:
+    if not is_open(top):
+        yield top
+        return
+    for above, folders, files in os.walk(top):
+        inner = [Path(above, name) for name in folders if not name.startswith(".")]
+        inner = [path for path in inner if path != apart]
+        yield from (path for path in inner if _not_read(path))
+        folders[:] = [path.name for path in inner if not _not_read(path)]
+        for name in files:
+            if name.lower().endswith((".yml", ".yaml")) and not name.startswith("."):
+                yield Path(above, name)
+
+
+def _not_read(path: Path) -> str:
+    """Say why something that stands among the documents is not read, "" where it is."""
+    if is_folder(path):
+        if path.is_symlink():
+            return "links to directories are not followed; name the directory beside this one"
+        return "" if is_open(path) else CLOSED
+    if path.suffix != ".yml":
+        return "rename it to end in .yml"
+    if not is_file(path):
+        return "it leads to no file" if is_link(path) else "it is no regular file"
+    return ""

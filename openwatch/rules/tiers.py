@@ -7,6 +7,7 @@ over an earlier one; over all of them wins the command line.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgspec
 from openwatch.errors import RuleError
 from openwatch.rules.decode import Source, known_keys, nearest, required
 from openwatch.rules.document import MAX_BYTES, Node, documents
+from openwatch.rules.folders import CLOSED, is_folder, is_open
 from openwatch.rules.types import Problem, Tiers
 from openwatch.rules.variables import DEFAULTS, Value, member
 
@@ -48,11 +50,16 @@ class Found(msgspec.Struct, frozen=True):
 def read(directories: Sequence[Path]) -> Found:
     """Return what the `variables/` of all directories say; a later directory wins in each tier."""
     reading = _Reading()
-    folders = [one / FOLDER for one in directories if (one / FOLDER).is_dir()]
+    folders = []
+    for one in directories:
+        if not (is_open(one) and is_open(one / FOLDER)):
+            reading.refuse(one / FOLDER, 0, CLOSED)
+        elif is_folder(one / FOLDER):
+            folders.append(one / FOLDER)
     for folder in folders:
         reading.layout(folder)
     fleet: dict[str, Value] = {}
-    for path in [folder / _FILE for folder in folders if (folder / _FILE).exists()]:
+    for path in [folder / _FILE for folder in folders if os.path.lexists(folder / _FILE)]:
         fleet |= reading.file(path, fleet)
     for folder in folders:
         for path in reading.listed(folder / "conf.d"):
@@ -130,6 +137,9 @@ class _Reading:
 
     def listed(self, folder: Path) -> Iterator[Path]:
         """Yield the files of a folder by name."""
+        if not is_open(folder):
+            self.refuse(folder, 0, CLOSED)
+            return
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.suffix == ".yml" and path.is_file():
                 yield path

@@ -13,8 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from openwatch.errors import ConfigError
+from openwatch.rules.folders import is_link
 
 _MOST = 5  # doubts told of one directory
+_SHUT = "cannot be listed by this program"
 
 
 def require(directories: Sequence[Path]) -> None:
@@ -35,33 +37,44 @@ def doubts_of(directory: Path) -> tuple[str, ...]:
         why = _doubt(path, above=above)
         if not why:
             continue
-        fix = (
-            ""
-            if above
-            else f": chown -R root:root {_quoted(directory)} && chmod -R go-w,u=rwX "
-        )
-        fix += "" if above else _quoted(directory)
-        found.append(f"{path} {why}{fix}")
+        where = shlex.quote(str(directory))
+        mend = f": chown -R root:root {where} && chmod -R go-w,u=rwX {where}"
+        if why == _SHUT:
+            mend = f": chmod -R go+rX {where}"
+        found.append(f"{path} {why}" + ("" if above else mend))
         if len(found) == _MOST:
             break
     return tuple(found)
 
 
 def _paths(directory: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield the directories above, then the directory and all in it; links as what they lead to."""
-    try:
-        real = directory.resolve(strict=True)
-    except OSError:
-        return  # that it is not there is told when it is read
-    for parent in reversed(real.parents):
-        yield parent, True
-    yield real, False
-    for top, folders, files in os.walk(real):
-        for name in sorted([*folders, *files]):
-            path = Path(top, name)
-            yield path, False
-            if path.is_symlink():
-                yield from _paths(path)
+    """Yield the directories above, then the directory and all in it; links as what they lead to.
+
+    Each once: links may lead back to where they are.
+    """
+    seen: set[Path] = set()
+    waiting = [directory]
+    while waiting:
+        place = waiting.pop()
+        try:
+            real = place.resolve(strict=True)
+        except PermissionError:
+            yield place, False
+            continue
+        except (OSError, RuntimeError):  # RuntimeError: a link that leads to itself
+            continue  # that it is not there is told when it is read
+        if real in seen:
+            continue
+        for parent in reversed(real.parents):
+            yield parent, True
+        yield real, False
+        for top, folders, files in os.walk(real):
+            seen.add(Path(top))
+            for name in sorted([*folders, *files]):
+                path = Path(top, name)
+                yield path, False
+                if is_link(path):
+                    waiting.append(path)
 
 
 def _doubt(path: Path, *, above: bool) -> str:  # noqa: PLR0911 - one line a doubt
@@ -80,8 +93,7 @@ def _doubt(path: Path, *, above: bool) -> str:  # noqa: PLR0911 - one line a dou
         return f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
     if os.geteuid() != 0 and os.access(path, os.W_OK, effective_ids=True):
         return "can be written by the account that this program runs as"
+    may = os.X_OK if above else os.R_OK | os.X_OK
+    if stat.S_ISDIR(found.st_mode) and not os.access(path, may, effective_ids=True):
+        return _SHUT  # what it holds could be anybody's
     return ""
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
