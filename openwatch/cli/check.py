@@ -108,6 +108,7 @@ def _planned(
         probes=tuple(probes.values()),
         steps=tuple(step for one in plans for step in one.steps),
         elsewhere=plans[0].elsewhere if len(plans) == 1 else {},
+        decided=plans[0].decided if len(plans) == 1 else {},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -47,10 +48,12 @@ def judge(plan: Plan, facts: Facts, observations: Observations) -> Mapping[str, 
     """Return a ruling for every rule of the plan, by its id, dependencies first."""
     answers = Answers(observations)
     rulings: dict[str, Ruling] = {}
+    elsewhere = {name: Ruling(verdict) for name, verdict in plan.decided.items()}
+    before = ChainMap(rulings, elsewhere)
     for step in plan.steps:
-        own = _in_context(step, facts, answers, rulings)
+        own = _in_context(step, facts, answers, before)
         variants = {
-            name: _in_context(other, facts, answers, rulings)
+            name: _in_context(other, facts, answers, before)
             for name, other in step.variants.items()
         }
         if variants:

@@ -37,13 +37,15 @@ class Step(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """The questions of a scan, each once, and what they are for; dependencies come first.
 
-    `elsewhere` are the rules of the host's other lanes, each with the names of its variants.
+    `elsewhere` are the rules of the host's other lanes, each with the names of its variants;
+    `decided` the verdicts of those among them that need no answer.
     """
 
     lane: Lane
     probes: tuple[Probe, ...]
     steps: tuple[Step, ...]
     elsewhere: Mapping[str, tuple[str, ...]] = {}
+    decided: Mapping[str, Verdict] = {}
 
 
 def plan(
@@ -60,6 +62,7 @@ def plan(
     steps: list[Step] = []
     probes: dict[str, Probe] = {}
     elsewhere: dict[str, tuple[str, ...]] = {}
+    decided: dict[str, Verdict] = {}
     for name in _ordered(corpus.rules):
         if name in removed or (only is not None and name not in only):
             continue
@@ -68,6 +71,10 @@ def plan(
         if _lane(asked) is not lane:
             if step.verdict is None or step.verdict.reason is not Reason.PLATFORM:
                 elsewhere[name] = tuple(sorted(others.get(name, ())))
+            if step.verdict is not None:
+                decided[name] = step.verdict
+            elif any(_is_skipped(decided.get(other)) for other in rule.depends_on):
+                decided[name] = Verdict(Status.SKIPPED, Reason.DEPENDENCY_SKIPPED)
             continue
         probes |= asked
         variants = {}
@@ -77,7 +84,11 @@ def plan(
             variants[variant], asked = _step(other, same, facts)
             probes |= asked
         steps.append(msgspec.structs.replace(step, variants=variants) if variants else step)
-    return Plan(lane, tuple(probes.values()), tuple(steps), elsewhere)
+    return Plan(lane, tuple(probes.values()), tuple(steps), elsewhere, decided)
+
+
+def _is_skipped(verdict: Verdict | None) -> bool:
+    return verdict is not None and verdict.status is Status.SKIPPED
 
 
 def _choose(rule: Rule, facts: Facts) -> Implementation | Verdict:

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openwatch.checks.command import Budget
 from openwatch.checks.command import Parameters as Command
 from openwatch.checks.types import (
     Absence,
     Facts,
+    Lane,
     Observation,
     Probe,
     Reason,
@@ -145,6 +148,23 @@ def test_a_dependency_for_another_platform_skips_its_dependents():
     assert judged(dep, rule("it", depends_on=("dep",)), it=PASS)["it"].reason == (
         "dependency_skipped"
     )
+
+
+@pytest.mark.parametrize("links", [1, 2])
+def test_a_skipped_dependency_of_another_lane_skips_its_dependents(links):
+    walk = Command(run="walk", probe=Budget(lane=Lane.FILESYSTEM))
+    names = ["walk", *(f"dep{n}" for n in range(links))]
+    rules = [rule(name, depends_on=(other,)) for name, other in itertools.pairwise(names)]
+    rules[0] = msgspec.structs.replace(
+        rules[0], implementations=(Implementation(Check("command", walk), default=True),)
+    )
+    rules.append(rule(names[-1], platforms=(Platform("rhel"),)))
+    host = Facts(family="debian", version="12")
+    made = plan(Corpus({one.id: one for one in rules}, {}, (), b"", b""), host, Lane.FILESYSTEM)
+    got = judge(made, host, {probe.id: PASS for probe in made.probes})
+    assert {name: ruling.verdict.reason for name, ruling in got.items()} == {
+        "walk": Reason.DEPENDENCY_SKIPPED
+    }
 
 
 def test_a_choice_that_cannot_be_made_is_an_error_that_no_dependency_explains():
