@@ -40,12 +40,12 @@ def store(db: Database, document: bytes, previous: bytes | None) -> bytes:
     """
     parts = _parts(document)
     whole = _encoded(parts)
-    same, layer = None, None
+    same, layer, first = None, None, None
     if previous is not None:
         # What is damaged or there no more is not built upon.
         with contextlib.suppress(errors.NotFound, errors.EvidenceDamaged):
-            same, layer = _beside(db, parts, whole, previous)
-    return same or blobs.store(db, [layer or whole])[0]
+            same, layer, first = _beside(db, parts, whole, previous)
+    return same or blobs.store(db, [layer or whole], lambda: [first])[0]
 
 
 def load(db: Database, name: bytes) -> bytes:
@@ -72,21 +72,21 @@ def lines(db: Database, names: Collection[bytes]) -> set[bytes]:
 
 def _beside(
     db: Database, parts: Parts, whole: bytes, previous: bytes
-) -> tuple[bytes | None, bytes | None]:
+) -> tuple[bytes | None, bytes | None, bytes | None]:
     """Return the last document's hash where it says the same, else a layer on it where that pays.
 
-    Raise NotFound or EvidenceDamaged where the last one is not what it was.
+    The third is the whole document at the bottom, whose words come again in either case. Raise NotFound or EvidenceDamaged where the last one is not what it was.
     """
     content = blobs.load(db, previous)
     line = (*line_of(content), previous)
     if not blobs.hold(db, line):
-        return None, None
+        return None, None, None
     if _whole_of(content, previous) == _hash(whole):
-        return previous, None
+        return previous, None, None
     if len(line) >= _DEEPEST:
-        return None, None
+        return None, None, line[0]
     layer = _difference(_parts(_merged(db, line)), parts, line, whole)
-    return None, layer if 2 * len(layer) < len(whole) else None
+    return None, layer if 2 * len(layer) < len(whole) else None, line[0]
 
 
 def _difference(before: Parts, now: Parts, line: Sequence[bytes], whole: bytes) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -61,6 +61,16 @@ def load(db: Database, name: bytes) -> tuple[Entry, ...]:
     if _address(whole) != name:
         raise _damaged(name)
     return whole
+
+
+def answered(db: Database, name: bytes | None) -> Mapping[str, bytes | None]:
+    """Return the blob of each probe by a manifest; nothing where that is none, gone or damaged."""
+    if name is None:
+        return {}
+    try:
+        return {entry.probe: entry.blob for entry in load(db, name)}
+    except (errors.NotFound, errors.EvidenceDamaged):
+        return {}
 
 
 def hold(db: Database, name: bytes) -> int | None:

@@ -5,12 +5,29 @@ SELECT b.hash FROM blobs b
 
 -- keep: store blobs, or mark those that are there as used this month
 -- DO UPDATE also locks the row: a collector that is deleting it is waited for, and waits for us.
+-- A difference (codec 2) is stored anew: the base of the new one is marked as used, that of the old
+-- one may be gone. What is whole stays whole: others may be differences to it.
 INSERT INTO blobs (hash, codec, bytes, used)
 SELECT decode(b ->> 0, 'hex'), (b -> 1)::smallint, decode(b ->> 2, 'base64'),
        date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
   FROM jsonb_array_elements(:blobs::jsonb) AS b
  ORDER BY 1
-    ON CONFLICT (hash) DO UPDATE SET used = excluded.used WHERE blobs.used < excluded.used
+    ON CONFLICT (hash) DO UPDATE
+   SET used = excluded.used,
+       codec = CASE blobs.codec WHEN 2 THEN excluded.codec ELSE blobs.codec END,
+       bytes = CASE blobs.codec WHEN 2 THEN excluded.bytes ELSE blobs.bytes END
+ WHERE blobs.used < excluded.used
+
+-- marked: blobs and what they are a difference to: whether used this month, null where one is gone
+WITH wanted AS (
+    SELECT decode(h, 'hex') AS hash FROM jsonb_array_elements_text(:hashes::jsonb) AS h
+)
+SELECT w.hash, b.used >= date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+  FROM (SELECT hash FROM wanted
+        UNION
+        SELECT substring(d.bytes FROM 1 FOR 32) FROM wanted JOIN blobs d USING (hash)
+         WHERE d.codec = 2) w
+  LEFT JOIN blobs b USING (hash)
 
 -- blob: one blob
 SELECT codec, bytes FROM blobs WHERE hash = :hash::bytea
@@ -98,9 +115,15 @@ SELECT h.key, h.id, h.hostname FROM hosts h
 SELECT b.hash, b.codec, b.bytes FROM blobs b
  WHERE b.hash = ANY (ARRAY(SELECT decode(h, 'hex') FROM jsonb_array_elements_text(:hashes::jsonb) AS h))
 
--- mark_blobs: blobs are used this month
+-- mark_blobs: blobs are used this month, and so is what they are a difference to
+WITH wanted AS (
+    SELECT decode(h, 'hex') AS hash FROM jsonb_array_elements_text(:hashes::jsonb) AS h
+)
 UPDATE blobs SET used = date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
- WHERE hash = ANY (ARRAY(SELECT decode(h, 'hex') FROM jsonb_array_elements_text(:hashes::jsonb) AS h))
+ WHERE hash IN (SELECT hash FROM wanted
+                UNION
+                SELECT substring(d.bytes FROM 1 FOR 32) FROM wanted JOIN blobs d USING (hash)
+                 WHERE d.codec = 2)
    AND used < date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
 
 -- bound: the month before which evidence is old: that of the floor, but never this or the last one
