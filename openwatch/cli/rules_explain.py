@@ -121,6 +121,7 @@ def _document(subject: Subject, found: Explanation) -> Mapping[str, Any]:
         else msgspec.to_builtins(found.step.verdict),
         "probes": [_probe(found, probe) for probe in _asked(found.step)],
         "depends_on": list(found.rule.depends_on),
+        "skipped_with": list(found.skipped_with),
         "variants": {}
         if found.step is None
         else {
@@ -162,13 +163,19 @@ def _lines(subject: Subject, found: Explanation) -> Iterator[str]:
     if found.step.verdict is not None:
         verdict = found.step.verdict
         yield f"{verdict.status.value} without a question: {verdict.detail}"
-    if found.rule.depends_on:
-        yield f"after {', '.join(found.rule.depends_on)}, on which it depends"
+    yield from _dependencies(found)
     asked = _asked(found.step)
     if asked:
         yield f"asked in the {found.lane} lane:"
         yield from _told(found, asked)
     yield from _variants(found, found.step, set(asked))
+
+
+def _dependencies(found: Explanation) -> Iterator[str]:
+    if found.rule.depends_on:
+        yield f"after {', '.join(found.rule.depends_on)}, on which it depends"
+    if found.skipped_with:
+        yield f"skipped with {', '.join(found.skipped_with)}, which this host has no use for"
 
 
 def _told(found: Explanation, asked: list[str]) -> Iterator[str]:

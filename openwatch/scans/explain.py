@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from openwatch.checks.types import Facts, Lane, Probe
+from openwatch.checks.types import Facts, Lane, Probe, Status
 from openwatch.rules import frameworks, platforms
 from openwatch.rules.types import Corpus, Implementation, Rule, When
 from openwatch.scans.plan import Step, holds, plan
@@ -33,6 +33,7 @@ class Explanation(msgspec.Struct, frozen=True):
     lane: Lane | None
     probes: Mapping[str, Probe]
     controls: Mapping[str, Mapping[str, tuple[str, ...]]]  # by variant, then by framework
+    skipped_with: tuple[str, ...] = ()  # what it depends on and this host has no use for
 
 
 def explain(corpus: Corpus, facts: Facts, name: str) -> Explanation:
@@ -60,7 +61,25 @@ def explain(corpus: Corpus, facts: Facts, name: str) -> Explanation:
         lane=lane,
         probes=probes,
         controls=controls,
+        skipped_with=_skipped_with(corpus, facts, name) if step and not step.verdict else (),
     )
+
+
+def _skipped_with(corpus: Corpus, facts: Facts, name: str) -> tuple[str, ...]:
+    """Return the dependencies, direct or not, that are skipped without a question."""
+    behind: set[str] = set()
+    waiting = [name]
+    while waiting:
+        more = {one for one in corpus.rules[waiting.pop()].depends_on if one in corpus.rules}
+        waiting += more - behind
+        behind |= more
+    found = {
+        step.rule.id
+        for lane in Lane
+        for step in plan(corpus, facts, lane, frozenset(behind - {name})).steps
+        if step.verdict is not None and step.verdict.status is Status.SKIPPED
+    }
+    return tuple(sorted(found))
 
 
 def described(when: When | None, *, default: bool = False) -> str:

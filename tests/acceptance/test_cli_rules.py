@@ -192,6 +192,10 @@ def test_a_host_of_the_database_explains_from_its_last_scan(
     assert "under pam_pwquality_minlen=15" in tuned
     other = run("explain", "apparmor-installed", *how, OPENWATCH_DATABASE_DSN=dsn).stdout
     assert "skipped: the rule is for other systems" in other
+    hanging = RULE.format(id="own-hanging", more="depends_on: [apparmor-installed]")
+    (own / "rules" / "hanging.yml").write_text(hanging)
+    told = run("explain", "own-hanging", *how, OPENWATCH_DATABASE_DSN=dsn).stdout
+    assert "skipped with apparmor-installed, which this host has no use for" in told
 
     nobody = run("explain", "own-rule", "--host", "x", OPENWATCH_DATABASE_DSN=dsn)
     assert nobody.returncode == 2  # without the configuration there is no such rule

@@ -52,6 +52,19 @@ def test_a_superseded_rule_names_what_takes_its_place():
     assert found.superseded_by == ("b",)
 
 
+def test_a_dependency_that_this_host_has_no_use_for_is_named():
+    far = rule("far", platforms=(Platform("rhel"),))
+    near = rule("near", depends_on=("far", "gone"))
+    assert explained(rule("a", depends_on=("near",)), APT, near, far).skipped_with == ("far",)
+    assert (
+        explained(rule("a", depends_on=("far",)), Facts(family="rocky"), far).skipped_with == ()
+    )
+    elsewhere = rule("a", depends_on=("far",), platforms=(Platform("rhel"),))
+    assert explained(elsewhere, APT, far).skipped_with == ()
+    circle = rule("b", depends_on=("a",))
+    assert explained(rule("a", depends_on=("b",)), APT, circle).skipped_with == ()
+
+
 def test_a_rule_of_the_other_lane_is_found_there():
     walk = Check("file_scan", check("file_scan", what="suid").parameters)
     found = explained(rule("a", Implementation(walk, default=True)), APT)
