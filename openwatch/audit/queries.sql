@@ -1,5 +1,18 @@
--- insert_event: one event, in the transaction of what it records
-INSERT INTO audit_events (id, correlation_id, actor_type, actor_id, actor_label, actor_ip, actor_user_agent,
-                          actor_session_id, action, severity, outcome, resource_type, resource_id, detail)
-VALUES (:id, :correlation_id, :actor_type, :actor_id, :actor_label, :actor_ip, :actor_user_agent,
-        :actor_session_id, :action, :severity, :outcome, :resource_type, :resource_id, :detail::jsonb)
+-- insert_event: one event, in the transaction of what it records, and its place in the queue of the sealer
+WITH event AS (
+    INSERT INTO audit_events (id, correlation_id, actor_type, actor_id, actor_label, actor_ip, actor_user_agent,
+                              actor_session_id, action, severity, outcome, resource_type, resource_id, detail,
+                              redactions)
+    VALUES (:id, :correlation_id, :actor_type, :actor_id, :actor_label, :actor_ip, :actor_user_agent,
+            :actor_session_id, :action, :severity, :outcome, :resource_type, :resource_id, :detail::jsonb,
+            :redactions::text[])
+    RETURNING number
+)
+INSERT INTO audit_unsealed (number) SELECT number FROM event
+
+-- unrecorded_migrations: what was applied to the schema and is not in the trail yet
+SELECT name FROM schema_migrations m
+ WHERE NOT EXISTS (SELECT 1 FROM audit_events e
+                    WHERE e.action = 'system.migration.applied' AND e.resource_type = 'migration'
+                      AND e.resource_id = m.name)
+ ORDER BY number

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from openwatch import ids, log
+from openwatch.audit import redact
 from openwatch.audit.codes import Code
 from openwatch.audit.types import SYSTEM, Actor, Outcome, Resource
 from openwatch.db import Database, load
@@ -26,24 +27,27 @@ def record(
 ) -> UUID:
     """Insert one event and return its id. It is written when the caller's transaction commits.
 
-    A refusal is recorded outside the transaction that it rolls back. `detail` holds no secret.
+    A refusal is recorded outside the transaction that it rolls back. Secrets in `detail` are
+    masked, but belong there no more than anywhere else.
     """
     event = ids.new_id()
+    kept, masked = redact.clean(detail)
     db.run(
         _QUERIES["insert_event"],
         id=event,
-        correlation_id=log.bound("correlation_id") or "",
+        correlation_id=redact.text(log.bound("correlation_id") or ""),
         actor_type=actor.type.value,
-        actor_id=actor.id or None,
-        actor_label=actor.label,
-        actor_ip=actor.ip or None,
-        actor_user_agent=actor.user_agent or None,
+        actor_id=redact.text(actor.id) or None,
+        actor_label=redact.text(actor.label),
+        actor_ip=redact.text(actor.ip) or None,
+        actor_user_agent=redact.text(actor.user_agent) or None,
         actor_session_id=actor.session_id,
         action=code.value,
         severity=code.severity,
         outcome=outcome,
         resource_type=resource.type if resource else None,
-        resource_id=resource.id if resource else None,
-        detail=msgspec.json.encode(detail).decode(),
+        resource_id=redact.text(resource.id) if resource else None,
+        detail=msgspec.json.encode(kept).decode(),
+        redactions=masked,
     )
     return event

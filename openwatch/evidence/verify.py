@@ -19,7 +19,7 @@ from openwatch import errors
 from openwatch.db import Database
 from openwatch.evidence import chain, layers, manifests, records
 from openwatch.evidence.course import Course, HostReport
-from openwatch.keys import signing
+from openwatch.keys import signing, trust
 from openwatch.keys.signing import PublicKey
 
 _NAMED = {
@@ -102,7 +102,7 @@ class Verifier:
         """Say what was found. No record follows."""
         self._close()
         for key in self._keys.values():
-            self._problems += _wrong_with(key, self._keys)
+            self._problems += trust.wrong_with(key, self._keys)
         return Report(
             hosts=tuple(self._reports),
             keys=tuple(self._keys.values()),
@@ -214,17 +214,7 @@ class Verifier:
     def _trusted_keys(self) -> frozenset[str]:
         """Return the named keys and all that these endorsed; complete once a host has begun."""
         if self._trusted is None:
-            known = {key for key in self._keys if key in self._named}
-            waiting = set(self._keys) - known
-            while fresh := {
-                key
-                for key in waiting
-                if (by := self._keys[key].endorsed_by) in known
-                and signing.is_endorsed(self._keys[key], self._keys[str(by)])
-            }:
-                known |= fresh
-                waiting -= fresh
-            self._trusted = frozenset(known)
+            self._trusted = trust.trusted(self._keys, self._named)
         return self._trusted
 
 
@@ -236,17 +226,6 @@ def verify(
     for record in records.walk(db, tuple(hosts)):
         verifier.take(record)
     return verifier.report()
-
-
-def _wrong_with(key: PublicKey, keys: Mapping[str, PublicKey]) -> list[str]:
-    if signing.key_id(key.public_key) != key.id:
-        return [f"key {key.id}: this is not the fingerprint of the key that is stored there"]
-    if key.endorsed_by is None:
-        return []
-    by = keys.get(key.endorsed_by)
-    if by is None or not signing.is_endorsed(key, by):
-        return [f"key {key.id}: {key.endorsed_by} has not endorsed it, though it is said to"]
-    return []
 
 
 def _body(text: bytes) -> Mapping[str, Any]:

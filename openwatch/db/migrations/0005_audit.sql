@@ -1,9 +1,7 @@
--- Who did what to what. Rows are only ever inserted; the chain over them is kept beside them.
+-- Who did what to what. Rows are only ever inserted, and a chain of hashes is kept beside them.
 CREATE TABLE audit_events (
     id               uuid PRIMARY KEY,
     number           bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
-    -- The transaction that wrote it: what is below the oldest running one is complete, and is sealed.
-    written_by       xid8 NOT NULL DEFAULT pg_current_xact_id(),
     correlation_id   text NOT NULL DEFAULT '',
     actor_type       text NOT NULL CHECK (actor_type IN ('user', 'api_key', 'system', 'anonymous')),
     actor_id         text,
@@ -26,3 +24,46 @@ CREATE INDEX audit_events_action ON audit_events (action, occurred_at DESC);
 CREATE INDEX audit_events_actor ON audit_events (actor_type, actor_id, occurred_at DESC);
 CREATE INDEX audit_events_resource ON audit_events (resource_type, resource_id, occurred_at DESC);
 CREATE INDEX audit_events_correlation ON audit_events (correlation_id);
+
+-- What waits for its place in the chain, written with the event. The order of commits is unknown to
+-- whoever inserts, so the sealer gives places to what it can see; what commits later comes later.
+-- (Transaction ids would tell the same, but start anew where a dump is restored.)
+CREATE TABLE audit_unsealed (number bigint PRIMARY KEY);
+
+-- The chain: each hash covers the event's whole row and the hash before it.
+CREATE TABLE audit_seals (
+    position bigint PRIMARY KEY CHECK (position > 0),
+    event    uuid NOT NULL UNIQUE,
+    hash     bytea NOT NULL CHECK (length(hash) = 32)
+);
+
+-- Signed now and then: so many events there were, and this was the hash of the last.
+CREATE TABLE audit_checkpoints (
+    count       bigint PRIMARY KEY CHECK (count > 0),
+    head        bytea NOT NULL CHECK (length(head) = 32),
+    at          timestamptz NOT NULL,
+    signature   bytea NOT NULL,
+    signing_key text NOT NULL REFERENCES signing_keys (id)
+);
+
+-- How far each receiver has the trail, and which process is sending to it just now.
+CREATE TABLE audit_forwards (
+    receiver    text PRIMARY KEY,
+    position    bigint NOT NULL DEFAULT 0,
+    checkpoint  bigint NOT NULL DEFAULT 0,
+    held_by     text,
+    held_until  timestamptz NOT NULL DEFAULT '-infinity',
+    sent_at     timestamptz
+);
+
+-- Nothing is taken back. An owner of the tables could remove the triggers; the chain would show it.
+CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'rows of % are never changed or removed', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TRIGGER audit_events_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_events
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
+CREATE TRIGGER audit_seals_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_seals
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
+CREATE TRIGGER audit_checkpoints_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_checkpoints
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
