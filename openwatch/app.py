@@ -7,24 +7,20 @@ missing or unreadable stops it before anything is served.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import logging
-import os
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Self
 
-import msgspec
-
-from openwatch import __version__, clock, errors, log
-from openwatch.config import PREFIX, Config
+from openwatch import __version__, errors, log
+from openwatch.config import Config
 from openwatch.db import Database, database_of_models, dsn
 from openwatch.db import migrate as migrations
 from openwatch.db.connect import connector, open_database
+from openwatch.jobs import supervisor
 from openwatch.keys import files
 from openwatch.rules import change, trust
 from openwatch.rules.load import load as load_rules
@@ -32,11 +28,6 @@ from openwatch.rules.types import Corpus
 from openwatch.vault import Vault
 
 logger = logging.getLogger(__name__)
-
-_FIRST_PAUSE = 1.0  # seconds before a worker that ended is started again; doubles
-_LONGEST_PAUSE = 30.0
-_HEALTHY = 60.0  # a worker that lived this long starts again at once
-_DRAIN = 40.0  # seconds a worker has to end by itself
 
 
 # -- commands ----------------------------------------------------------------------------------
@@ -97,7 +88,8 @@ def serve(config: Config) -> int:
             threads=config.server.threads,
         )
         server.bind()
-        with _signals(server.close, server.reload), Supervisor(config):
+        with _signals(server.close, server.reload), supervisor.Supervisor(config):
+            _settle()
             log.event(
                 logger,
                 logging.INFO,
@@ -139,6 +131,7 @@ def worker(config: Config) -> int:
         )
         try:
             with _signals(running.stop, lambda: None):
+                _settle()
                 running.run()
         finally:
             listener.close()
@@ -146,109 +139,10 @@ def worker(config: Config) -> int:
 
 
 def inherited_worker() -> int:
-    """Be a worker that `serve` started: configuration and lifeline come on standard input.
-
-    The first line is the parent's resolved configuration; the end of the stream is the parent's
-    end, whatever ended it, and then this process ends as on SIGTERM.
-    """
-    config = msgspec.json.decode(sys.stdin.buffer.readline(), type=Config)
+    """Be a worker that `serve` started: its configuration comes from there, and its end."""
+    config = supervisor.inherited()
     log.configure(config.logging.level, config.logging.format)
-
-    def watch() -> None:
-        # Below Python's buffer: its lock, held by a thread, would abort the process at its end.
-        while os.read(sys.stdin.fileno(), 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        threading.Event().wait(_DRAIN)
-        os._exit(1)  # it hangs, and nobody is left to end it
-
-    threading.Thread(target=watch, name="lifeline", daemon=True).start()
     return worker(config)
-
-
-# -- worker processes --------------------------------------------------------------------------
-
-
-class Supervisor:
-    """Keeps `server.workers` worker processes alive for the length of a block."""
-
-    def __init__(self, config: Config) -> None:
-        """Take the configuration that the workers inherit."""
-        self._line = msgspec.json.encode(config) + b"\n"
-        # Whatever the configuration said came by standard input; a password has no second place.
-        self._environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._keep, name=f"worker-{n}", daemon=True)
-            for n in range(config.server.workers)
-        ]
-        self._children: set[subprocess.Popen[bytes]] = set()
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        """Start them."""
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop them: SIGTERM, and SIGKILL for one that does not end in time."""
-        self._stopping.set()
-        with self._lock:
-            children = list(self._children)
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                child.terminate()
-        deadline = clock.monotonic() + _DRAIN
-        for child in children:
-            try:
-                child.wait(max(0.1, deadline - clock.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.kill()
-        for thread in self._threads:
-            thread.join(5)
-
-    def _keep(self) -> None:
-        pause = _FIRST_PAUSE
-        while not self._stopping.is_set():
-            begun = clock.monotonic()
-            code = self._run_one()
-            if self._stopping.is_set():
-                return
-            lived = clock.monotonic() - begun
-            pause = _FIRST_PAUSE if lived > _HEALTHY else min(_LONGEST_PAUSE, pause * 2)
-            log.event(
-                logger,
-                logging.ERROR,
-                "worker.ended",
-                f"a worker process ended with status {code} after {lived:.0f} s;"
-                f" starting another one in {pause:.0f} s",
-                status=code,
-            )
-            self._stopping.wait(pause)
-
-    def _run_one(self) -> int:
-        with self._lock:
-            if self._stopping.is_set():
-                return 0
-            child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "openwatch", "worker", "--inherit"],
-                stdin=subprocess.PIPE,
-                env=self._environment,
-            )
-            self._children.add(child)
-        assert child.stdin is not None  # noqa: S101 - asked for above
-        try:
-            child.stdin.write(self._line)
-            child.stdin.flush()
-            return child.wait()
-        except BrokenPipeError:
-            return child.wait()
-        finally:
-            with contextlib.suppress(OSError):
-                child.stdin.close()
-            with self._lock:
-                self._children.discard(child)
 
 
 # -- parts -------------------------------------------------------------------------------------
@@ -298,6 +192,14 @@ def rules(config: Config) -> Corpus:
         problems=len(corpus.problems),
     )
     return corpus
+
+
+def _settle() -> None:
+    """Keep what starting has made out of the collector's way, and give back what only starting needed."""
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(AttributeError, OSError):  # other C libraries than GNU's have none
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _announce(what: str, **fields: object) -> None:

@@ -7,10 +7,9 @@ import binascii
 import hashlib
 import io
 import struct
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
-import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
@@ -18,6 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from openwatch.errors import InvalidInput
 from openwatch.ssh import certificates
 from openwatch.ssh.types import HostKey, Login
+
+if TYPE_CHECKING:
+    import paramiko
 
 _CODE = "credentials.invalid_key"
 _LARGEST = 64 * 1024  # characters; a 16,384-bit RSA key needs 13,000
@@ -91,6 +93,8 @@ def _signer(private: _Private) -> paramiko.PKey:
     The key is written anew, unencrypted and in memory, in the one format that every class of the
     SSH library reads.
     """
+    import paramiko  # here: 8 MB that the server, which only looks at keys, can do without
+
     plain = private.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.OpenSSH,
