@@ -197,7 +197,8 @@ def test_a_host_names_the_hosts_on_the_way_to_it(admin) -> None:
         body = {"hostname": name, "ip_address": "192.0.2.7", "jump_hosts": jumps}
         made = admin("POST", "/hosts", body=body)
         assert made.status_code == 201, made.text
-        return made.json
+        shown: dict[str, Any] = made.json
+        return shown
 
     gate, inner = add("gate"), add("inner")
     assert "jump_hosts" not in gate
@@ -237,8 +238,9 @@ def test_a_way_that_leads_nowhere_is_refused(admin, services) -> None:
             "hosts.invalid_input",
         )
         assert why in answer.json["error"]["human_message"]
-    for jumps in (["gate"], [{"hostname": "gate"}], gate, None, [None]):
-        answer = admin("PATCH", f"/hosts/{host}", body={"jump_hosts": jumps})
+    malformed: tuple[Any, ...] = (["gate"], [{"hostname": "gate"}], gate, None, [None])
+    for value in malformed:
+        answer = admin("PATCH", f"/hosts/{host}", body={"jump_hosts": value})
         assert answer.json["error"]["code"] == "validation.invalid_body"
     local = admin("PATCH", f"/hosts/{here.id}", body={"jump_hosts": [gate]})
     assert "must be empty" in local.json["error"]["human_message"]

@@ -31,6 +31,26 @@ def sshd() -> Iterator[Sshd]:
         server.remove()
 
 
+@pytest.fixture
+def make_server() -> Iterator[Callable[..., Sshd]]:
+    """Start sshds of the test's own, which tell each request of a login."""
+    if PROGRAM is None:
+        pytest.skip("sshd is not installed (openssh-server)")
+    made: list[Sshd] = []
+
+    def make(settings: str = "", *, pam: bool = False) -> Sshd:
+        made.append(Sshd(pam=pam, settings=settings))
+        made[-1].first = "LogLevel DEBUG1"
+        made[-1].start()
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for server in made:
+            server.remove()
+
+
 class User:
     """A throw-away account with a home, a password and, where wanted, a line of sudoers."""
 

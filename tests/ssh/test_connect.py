@@ -137,8 +137,14 @@ def test_the_approved_kind_of_key_is_the_one_that_is_asked_for(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "passphrase"),
     [
+        (["-t", "ed25519"], ""),
         (["-t", "ecdsa", "-b", "256"], ""),
+        (["-t", "ecdsa", "-b", "384"], ""),
+        (["-t", "ecdsa", "-b", "521"], ""),
+        (["-t", "ecdsa", "-b", "256"], "secret words"),
+        (["-t", "ecdsa", "-b", "256", "-m", "PKCS8"], "secret words"),
         (["-t", "rsa", "-b", "2048"], ""),
+        (["-t", "rsa", "-b", "3072"], "secret words"),
         (["-t", "ed25519"], "secret words"),
         (["-t", "rsa", "-b", "2048", "-m", "PEM"], "secret words"),
     ],
@@ -194,6 +200,9 @@ def test_weak_keys_are_refused(tmp_path: Path) -> None:
     weak = make_key(tmp_path / "weak", "-t", "rsa", "-b", "1024")
     with pytest.raises(InvalidInput, match="1024 bits is too weak"):
         keys.parse_private_key(weak)
+    barely = make_key(tmp_path / "barely", "-t", "rsa", "-b", "2047")
+    with pytest.raises(InvalidInput, match="2047 bits is too weak"):  # before any connection
+        connect(Target("h", "127.0.0.1", free_port(), Login("x", private_key=barely)))
     locked = make_key(tmp_path / "locked", "-t", "ed25519", passphrase="abcdefgh")
     with pytest.raises(InvalidInput, match="give its passphrase"):
         keys.parse_private_key(locked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -125,6 +126,23 @@ def test_the_end_that_fails_is_named(gate: Sshd, sshd: Sshd, tmp_path: object) -
     )
     with pytest.raises(LoginRefused, match=second):
         connect(_behind(sshd, _jump(gate), _jump(gate, login=stranger)))
+
+
+def test_an_address_of_six_is_reached_and_named_in_brackets(sshd: Sshd) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    server = Sshd(settings="AllowTcpForwarding yes\nListenAddress ::1")
+    try:
+        server.start()
+        behind = _behind(server, _jump(server, address="::1"), address="::1")
+        assert connect_and_close(behind)
+        with pytest.raises(HostUnreachable, match=r"jump host \[::1\]:1 refused"):
+            connect(_behind(server, _jump(server, address="::1", port=1)))
+    finally:
+        server.remove()
 
 
 def test_a_jump_host_that_forwards_nothing_is_told(sshd: Sshd) -> None:
