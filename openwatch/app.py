@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from openwatch import __version__, errors, log
+from openwatch.audit import life
 from openwatch.config import Config
 from openwatch.db import Database, database_of_models, dsn
 from openwatch.db import migrate as migrations
@@ -41,6 +42,7 @@ def migrate(config: Config) -> tuple[str, ...]:
         applied = migrations.apply(db)
         with db.scope():
             roles.ensure_built_in(db)
+            life.migrated(db)
         return applied
 
 
@@ -88,7 +90,11 @@ def serve(config: Config) -> int:
             threads=config.server.threads,
         )
         server.bind()
-        with _signals(server.close, server.reload), supervisor.Supervisor(config):
+        with (
+            _signals(server.close, server.reload),
+            _audited(db, vault),
+            supervisor.Supervisor(config),
+        ):
             _settle()
             log.event(
                 logger,
@@ -130,7 +136,7 @@ def worker(config: Config) -> int:
             poll=config.worker.poll_interval,
         )
         try:
-            with _signals(running.stop, lambda: None):
+            with _signals(running.stop, lambda: None), life.running(db, "worker"):
                 _settle()
                 running.run()
         finally:
@@ -161,6 +167,28 @@ def _database(config: Config) -> Iterator[Database]:
         yield db
     finally:
         db.close_all()
+
+
+@contextlib.contextmanager
+def _audited(db: Database, vault: Vault) -> Iterator[None]:
+    """Seal the audit trail for the length of a block, and say in it that the server runs."""
+    from openwatch.audit import chain
+    from openwatch.audit.sealer import Sealer
+    from openwatch.keys.signing import signer
+
+    found = None
+    try:
+        with db.scope():
+            found = signer(db, vault, chain.PURPOSE)
+    except errors.SecretUnreadable as lost:
+        log.event(
+            logger,
+            logging.ERROR,
+            "audit.not_signed",
+            f"the audit trail is sealed, but nobody signs for it: {lost.message}",
+        )
+    with Sealer(db, found), life.running(db, "serve"):
+        yield
 
 
 def _vault(config: Config) -> Vault:

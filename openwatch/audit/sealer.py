@@ -26,12 +26,12 @@ class Sealer:
     def __init__(
         self,
         db: Database,
-        signer: Signer,
+        signer: Signer | None,
         *,
         every: float = EVERY,
         checkpoint_every: float = CHECKPOINT_EVERY,
     ) -> None:
-        """Take the collaborators; nothing runs yet."""
+        """Take the collaborators; nothing runs yet. Without a signer there are no signatures."""
         self._db = db
         self._signer = signer
         self._every = every
@@ -55,7 +55,7 @@ class Sealer:
         """Seal what waits, and sign where it is time. Raise EvidenceDamaged as `checkpoint` does."""
         with self._db.scope():
             chain.seal(self._db)
-            if is_last or clock.monotonic() >= self._due:
+            if self._signer is not None and (is_last or clock.monotonic() >= self._due):
                 self._due = clock.monotonic() + self._checkpoint_every
                 chain.checkpoint(self._db, self._signer, self._known)
                 self._known = chain.head(self._db)

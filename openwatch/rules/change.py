@@ -29,8 +29,9 @@ def note(db: Database, corpus: Corpus) -> bool:
             db,
             Code.SYSTEM_CONFIG_CHANGED,
             resource=Resource("rules", new),
-            old=row["before"],
-            new=new,
+            config_key="rules",
+            old_value=row["before"],
+            new_value=new,
             rules=len(corpus.rules),
         )
     log.event(

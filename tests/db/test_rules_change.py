@@ -43,7 +43,12 @@ def test_a_change_is_told_once_with_the_old_and_the_new_hash(database: Database,
         "rules",
         "02",
     )
-    assert row["detail"] == {"old": "01", "new": "02", "rules": 0}
+    assert row["detail"] == {
+        "config_key": "rules",
+        "old_value": "01",
+        "new_value": "02",
+        "rules": 0,
+    }
 
 
 def test_of_many_workers_that_start_with_new_rules_one_tells(database: Database, events):

@@ -8,9 +8,11 @@ from uuid import UUID
 import msgspec
 
 from openwatch.accounts.permissions import Permission
+from openwatch.audit.codes import Code
+from openwatch.audit.types import Resource
 from openwatch.clock import Instant
 from openwatch.fleet import host_keys, hosts
-from openwatch.fleet.types import KeyState, StoredHostKey
+from openwatch.fleet.types import Host, KeyState, StoredHostKey
 from openwatch.web.operations import Context, Operation
 
 
@@ -47,16 +49,33 @@ def list_all(ctx: Context, id: UUID) -> HostKeyListResponse:  # noqa: A002 - the
 
 def approve(ctx: Context, body: HostKeyDecisionRequest, id: UUID) -> HostKeyResponse:  # noqa: A002 - as above
     """Know the host by this key, in place of others of its type."""
-    host = hosts.get(ctx.services.db, id)
-    by = ctx.principal.username
-    return _response(host_keys.approve(ctx.services.db, host.id, body.fingerprint, by))
+    db, by = ctx.services.db, ctx.principal.username
+    host = hosts.get(db, id)
+    with db.atomic():
+        key = host_keys.approve(db, host.id, body.fingerprint, by)
+        _record(ctx, host, key)
+    return _response(key)
 
 
 def reject(ctx: Context, body: HostKeyDecisionRequest, id: UUID) -> HostKeyResponse:  # noqa: A002 - as above
     """Refuse this key."""
-    host = hosts.get(ctx.services.db, id)
-    by = ctx.principal.username
-    return _response(host_keys.reject(ctx.services.db, host.id, body.fingerprint, by))
+    db, by = ctx.services.db, ctx.principal.username
+    host = hosts.get(db, id)
+    with db.atomic():
+        key = host_keys.reject(db, host.id, body.fingerprint, by)
+        _record(ctx, host, key)
+    return _response(key)
+
+
+def _record(ctx: Context, host: Host, key: StoredHostKey) -> None:
+    ctx.record(
+        Code.HOST_UPDATED,
+        Resource("host", str(host.id)),
+        hostname=host.hostname,
+        host_key=key.fingerprint,
+        key_type=key.key_type,
+        state=key.state,
+    )
 
 
 def _response(key: StoredHostKey) -> HostKeyResponse:

@@ -8,6 +8,8 @@ from uuid import UUID
 import msgspec
 
 from openwatch.accounts.permissions import Permission
+from openwatch.audit.codes import Code
+from openwatch.audit.types import Resource
 from openwatch.checks.types import Lane
 from openwatch.clock import Instant
 from openwatch.scans import store
@@ -32,14 +34,23 @@ class ScanRunQueued(msgspec.Struct, frozen=True):
 
 def scan(ctx: Context, body: ScanRunRequest, id: UUID) -> ScanRunQueued:  # noqa: A002 - the path's name for it
     """Queue a scan of a host."""
-    queued = store.request(
-        ctx.services.db,
-        id,
-        trigger=Trigger.ON_DEMAND,
-        requested_by=ctx.principal.user_id,
-        correlation_id=ctx.correlation_id,
-        lane=body.lane,
-    )
+    with ctx.services.db.atomic():
+        queued = store.request(
+            ctx.services.db,
+            id,
+            trigger=Trigger.ON_DEMAND,
+            requested_by=ctx.principal.user_id,
+            correlation_id=ctx.correlation_id,
+            lane=body.lane,
+        )
+        ctx.record(
+            Code.SCAN_QUEUED,
+            Resource("scan", str(queued.id)),
+            scan_id=queued.id,
+            host_id=id,
+            trigger=Trigger.ON_DEMAND,
+            lane=body.lane,
+        )
     return ScanRunQueued(queued.id, "queued", queued.queued_at, queued.lane)
 
 
