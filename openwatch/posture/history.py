@@ -21,7 +21,9 @@ import msgspec
 from openwatch import clock, errors
 from openwatch.checks.types import Lane, Severity, Status
 from openwatch.db import Database, load
+from openwatch.db.pages import WHOLE, Page, encoded
 from openwatch.posture.lens import ALL
+from openwatch.posture.listing import HOSTS
 from openwatch.posture.score import score, total
 from openwatch.posture.types import (
     Counts,
@@ -118,6 +120,18 @@ def as_of(
         never=tuple(groups[Freshness.NEVER]),
         counts=counts,
         score=score(counts),
+    )
+
+
+def hosts_now(
+    db: Database, *, lens: str = ALL.name, tag: str | None = None, page: Page = WHOLE
+) -> tuple[str, tuple[str, str] | None]:
+    """Return a page of the live hosts with where each stands now, as the API's JSON array.
+
+    With it comes where the next page begins: a fleet's list costs no Python object a host.
+    """
+    return encoded(
+        db, _QUERIES["hosts_now"], HOSTS, page, lens=lens, tag=tag, lane=Lane.CONFIG.value
     )
 
 

@@ -135,3 +135,45 @@ SELECT DISTINCT opened_by FROM findings
 
 -- evidence_held: the documents that findings rest on which held after an instant
 SELECT DISTINCT evidence FROM findings WHERE evidence IS NOT NULL AND until > :since::timestamptz
+
+-- hosts_now: the live hosts as the API shows them, each with its latest scan and its counts now
+SELECT h.id, h.hostname, coalesce(h.display_name, '') AS display_name,
+       coalesce(h.description, '') AS description, h.ip_address, host(h.ip_address) AS address,
+       h.environment, h.os_family, h.platform_identifier, h.created_at, h.updated_at,
+       array_to_string(h.tags, ' ') AS tags, l.last_scan_at,
+       coalesce(c.fail, 0) AS failing, coalesce(c.critical_failing, 0) AS critical_failing,
+       jsonb_strip_nulls(jsonb_build_object(
+           'display_name', h.display_name, 'description', h.description, 'username', h.username,
+           'created_by', h.created_by,
+           'jump_hosts', CASE WHEN h.jump_hosts <> '{}' THEN to_jsonb(h.jump_hosts) END))
+       || jsonb_build_object(
+           'id', h.id, 'hostname', h.hostname, 'ip_address', host(h.ip_address), 'port', h.port,
+           'environment', h.environment, 'tags', h.tags, 'created_at', rfc3339(h.created_at),
+           'updated_at', rfc3339(h.updated_at), 'os_family', h.os_family,
+           'os_version', h.os_version, 'architecture', h.architecture,
+           'platform_identifier', h.platform_identifier,
+           'os_discovered_at', rfc3339(h.os_discovered_at),
+           'last_scan_at', rfc3339(l.last_scan_at), 'latest_scan_id', r.id, 'scan_state', r.state,
+           'compliance_summary', CASE WHEN l.last_scan_at IS NOT NULL THEN jsonb_build_object(
+               'passing', coalesce(c.pass, 0), 'failing', coalesce(c.fail, 0),
+               'skipped', coalesce(c.skipped, 0), 'error', coalesce(c.error, 0),
+               'total', coalesce(c.pass + c.fail + c.skipped + c.error, 0),
+               'critical_failing', coalesce(c.critical_failing, 0)) END) AS item
+  FROM hosts h
+  LEFT JOIN LATERAL (
+        SELECT s.recorded_at AS last_scan_at FROM scans s
+         WHERE s.host = h.key AND s.recorded_at IS NOT NULL AND s.complete AND s.lane = :lane::text
+         ORDER BY s.recorded_at DESC LIMIT 1) l ON true
+  LEFT JOIN LATERAL (
+        SELECT s.id, CASE WHEN s.status IN ('queued', 'running') THEN s.status END AS state
+          FROM scans s
+         WHERE s.host = h.key
+         ORDER BY s.queued_at DESC, s.id DESC LIMIT 1) r ON true
+  LEFT JOIN LATERAL (
+        SELECT s.pass, s.fail, s.error, s.skipped, s.critical_failing
+          FROM scores s
+          JOIN lens_names n ON n.key = s.lens
+         WHERE s.host = h.key AND s.until = 'infinity' AND :lens::text IN (n.name, n.family)
+           AND s.pass + s.fail + s.error + s.skipped > 0
+         ORDER BY n.name DESC LIMIT 1) c ON true
+ WHERE h.deleted_at IS NULL AND (:tag::text IS NULL OR h.tags @> ARRAY[:tag::text])

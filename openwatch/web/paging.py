@@ -73,6 +73,15 @@ def cursor_of(ctx: Context, query: PageQuery, last: tuple[str, str] | None) -> s
     return base64.urlsafe_b64encode(_mac(ctx, query, place) + place).decode().rstrip("=")
 
 
+def document(
+    ctx: Context, query: PageQuery, name: str, items: str, last: tuple[str, str] | None
+) -> msgspec.Raw:
+    """Return the response of a list whose items are a JSON array that PostgreSQL wrote."""
+    cursor = cursor_of(ctx, query, last)
+    end = "" if cursor is None else f',"next_cursor":"{cursor}"'
+    return msgspec.Raw(f'{{"{name}":{items}{end}}}'.encode())
+
+
 def _listing(ctx: Context) -> Listing:
     listing = ctx.operation.listing if ctx.operation is not None else None
     if listing is None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 
+import msgspec
 import pytest
 
 from openwatch import ids
 from openwatch.db import Query
 from openwatch.web.api import ALL
+from openwatch.web.api.hosts import HostListResponse
 
 SCANS = Query(
     "scans",
@@ -107,3 +109,39 @@ def test_every_list_that_is_whole_by_default_bounds_its_limit(admin) -> None:
         assert refused["detail"] == {"max_limit": row.listing.most, "requested": 0}
         cursor = admin("GET", path, query={"cursor": ids.new_id().hex})
         assert cursor.json["error"]["code"] == "pagination.cursor_invalid"
+
+
+HOSTS = Query(
+    "hosts",
+    "many hosts, added in one moment",
+    """
+INSERT INTO hosts (id, hostname, ip_address, environment, tags, description, created_at)
+SELECT gen_random_uuid(), 'web-' || g.n, inet '192.0.2.0' + g.n, 'lab', ARRAY['n' || g.n % 2], '"\\',
+       timestamptz '2026-01-01'
+  FROM generate_series(1, 25) AS g (n)
+""",
+)
+
+
+def test_the_hosts_are_whole_unless_a_page_is_asked_for(admin, services) -> None:
+    services.db.run(HOSTS)
+    whole = admin("GET", "/hosts")
+    assert msgspec.json.decode(whole.content, type=HostListResponse).next_cursor is None
+    assert len(whole.json["hosts"]) == 25
+    found: list[dict[str, object]] = []
+    query = {"limit": "7", "sort": "ip_address"}
+    while True:
+        page = admin("GET", "/hosts", query=query).json
+        found += page["hosts"]
+        if "next_cursor" not in page:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert [host["hostname"] for host in found] == [f"web-{n}" for n in range(1, 26)]
+    one = admin("GET", f"/hosts/{found[0]['id']}").json["host"]
+    assert {k: v for k, v in found[0].items() if k in one and not k.endswith("_at")} == {
+        k: v for k, v in one.items() if not k.endswith("_at")
+    }
+    narrowed = admin("GET", "/hosts", query={"q": "WEB-2", "tag": "n1", "sort": "-hostname"})
+    names = [host["hostname"] for host in narrowed.json["hosts"]]
+    assert names == ["web-25", "web-23", "web-21"]
+    assert admin("GET", "/hosts", query={"environment": "prod"}).json == {"hosts": []}

@@ -19,19 +19,24 @@ from openwatch.fleet.hosts import NewHost
 from openwatch.fleet.types import Host
 from openwatch.posture import history
 from openwatch.posture.lens import ALL
-from openwatch.posture.types import Counts, HostPosture
+from openwatch.posture.listing import HOSTS
+from openwatch.posture.types import Counts
 from openwatch.scans import store
 from openwatch.scans.store import Latest
 from openwatch.web.operations import Context, Operation
+from openwatch.web.paging import PageQuery, document, page_of
 from openwatch.web.shapes import LensQuery
 
 _HIDDEN = frozenset({"key", "transport", "login_methods"})
 
 
-class HostsQuery(LensQuery, frozen=True):
+class HostsQuery(PageQuery, frozen=True, kw_only=True):
     """Which hosts, and under which framework their counts are."""
 
+    framework: str | None = None
     environment: str | None = None
+    os_family: str | None = None
+    platform_identifier: str | None = None
     tag: str | None = None
 
 
@@ -110,10 +115,11 @@ class HostListItem(HostResponse, frozen=True, kw_only=True):
     compliance_summary: HostListComplianceSummary | None
 
 
-class HostListResponse(msgspec.Struct, frozen=True):
-    """All hosts that match, the newest first."""
+class HostListResponse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The hosts that match, the newest first; all of them where no page was asked for."""
 
     hosts: tuple[HostListItem, ...]
+    next_cursor: str | None = None
 
 
 class HostDetailResponse(msgspec.Struct, frozen=True):
@@ -125,20 +131,15 @@ class HostDetailResponse(msgspec.Struct, frozen=True):
     scan_state: Literal["queued", "running"] | None
 
 
-def list_all(ctx: Context, query: HostsQuery) -> HostListResponse:
+def list_all(ctx: Context, query: HostsQuery) -> msgspec.Raw:
     """Return the hosts with their counts and their latest scan."""
-    db = ctx.services.db
-    found = hosts.listed(db, environment=query.environment, tag=query.tag)
-    keys = [host.key for host in found] if query.environment or query.tag else None
-    latest = store.latest(db, keys)
-    posture = history.as_of(db, lens=query.framework or ALL.name, hosts=keys)
-    standing = {row.key: row for row in (*posture.fresh, *posture.stale)}
-    return HostListResponse(
-        tuple(
-            _item(host, latest.get(host.key, Latest()), standing.get(host.key))
-            for host in found
-        )
+    found, last = history.hosts_now(
+        ctx.services.db,
+        lens=query.framework or ALL.name,
+        tag=query.tag,
+        page=page_of(ctx, query),
     )
+    return document(ctx, query, "hosts", found, last)
 
 
 def create(ctx: Context, body: HostCreateRequest) -> HostResponse:
@@ -184,20 +185,6 @@ def _shown(host: Host) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in _HIDDEN}
 
 
-def _item(host: Host, latest: Latest, standing: HostPosture | None) -> HostListItem:
-    return HostListItem(
-        **_shown(host),
-        last_scan_at=latest.last_scan_at,
-        latest_scan_id=latest.latest_scan_id,
-        scan_state=latest.scan_state,
-        compliance_summary=None
-        if standing is None
-        else HostListComplianceSummary(
-            **_counted(standing.counts), critical_failing=standing.counts.critical_failing
-        ),
-    )
-
-
 def _counted(counts: Counts) -> Mapping[str, int]:
     return {
         "passing": counts.passed,
@@ -217,6 +204,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=list_all,
         summary="List the hosts with their counts, the newest first",
         query=HostsQuery,
+        listing=HOSTS,
         returns=HostListResponse,
         tag="hosts",
     ),
