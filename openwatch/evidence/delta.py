@@ -14,7 +14,9 @@ import msgspec
 
 _PIECES = re.compile(rb"[^\n,{\[]*[\n,{\[]|[^\n,{\[]+")
 _LEVEL = 6
-_Step = tuple[int, int] | bytes  # the first piece and their number, or text
+_SHORTEST = 6  # bytes that a changed piece shares with the one it replaces
+# The first piece and their number (the bytes of its beginning, where that is negative), or text
+_Step = tuple[int, int] | bytes
 
 
 def encode(base: bytes, content: bytes) -> bytes:
@@ -24,17 +26,15 @@ def encode(base: bytes, content: bytes) -> bytes:
     for place in range(len(old) - 1, -1, -1):
         places[old[place]] = place
     steps: list[_Step] = []
-    text: list[bytes] = []
-    at = expected = 0  # in the new one; in the old one, where it goes on
+    at = expected = skipped = (
+        0  # in the new one; in the old one, where it goes on; and since then
+    )
     while at < len(new):
-        begin = _found(old, new[at], (expected + len(text), expected), places)
+        begin = _found(old, new[at], (expected + skipped, expected), places)
         if begin is None:
-            text.append(new[at])
-            at += 1
+            _say(steps, new[at], old, expected + skipped)
+            at, skipped = at + 1, skipped + 1
             continue
-        if text:
-            steps.append(b"".join(text))
-            text.clear()
         count = 1
         while (
             at + count < len(new)
@@ -43,10 +43,25 @@ def encode(base: bytes, content: bytes) -> bytes:
         ):
             count += 1
         steps.append((begin, count))
-        at, expected = at + count, begin + count
-    if text:
-        steps.append(b"".join(text))
+        at, expected, skipped = at + count, begin + count, 0
     return zlib.compress(msgspec.msgpack.encode(steps), _LEVEL)
+
+
+def _say(steps: list[_Step], piece: bytes, old: Sequence[bytes], place: int) -> None:
+    """Add a piece that is new: its beginning may be that of the one in its place."""
+    same = _common(piece, old[place]) if place < len(old) else 0
+    if same >= _SHORTEST:
+        steps += ((place, -same), piece[same:])
+    elif steps and isinstance(steps[-1], bytes):
+        steps[-1] += piece
+    else:
+        steps.append(piece)
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """Return how many bytes two begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def decode(base: bytes, packed: bytes, largest: int) -> bytes:
@@ -60,7 +75,12 @@ def decode(base: bytes, packed: bytes, largest: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     for step in steps:
-        pieces = [step] if isinstance(step, bytes) else old[step[0] : step[0] + step[1]]
+        if isinstance(step, bytes):
+            pieces = [step]
+        elif step[1] < 0:
+            pieces = [piece[: -step[1]] for piece in old[step[0] : step[0] + 1]]
+        else:
+            pieces = old[step[0] : step[0] + step[1]]
         size += sum(map(len, pieces))
         if size > largest:
             raise ValueError("it is larger than anything that is stored")

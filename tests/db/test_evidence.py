@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openwatch import errors
+from openwatch import clock, errors
 from openwatch.checks.types import Absence
 from openwatch.db import Database, Query
-from openwatch.evidence import blobs, chain, manifests, records
+from openwatch.evidence import blobs, chain, collector, manifests, records
 from openwatch.evidence.manifests import Entry
 from openwatch.evidence.verify import Report, verify
 from openwatch.keys import signing
@@ -72,6 +72,75 @@ def test_damaged_evidence_is_not_handed_out(database: Database) -> None:
         blobs.load(database, b"\0" * 32)
     with pytest.raises(errors.NotFound):
         manifests.load(database, b"\0" * 32)
+
+
+_LINES = [b"net.ipv4.conf.all.setting_%d = %d\n" % (n, n * 7919) for n in range(200)]
+_CODECS = Query("codecs", "how each is stored", "SELECT encode(hash, 'hex'), codec FROM blobs")
+
+
+def _lines(**changed: bytes) -> bytes:
+    return b"".join(changed.get(f"n{n}", line) for n, line in enumerate(_LINES))
+
+
+def _differing(db: Database) -> set[bytes]:
+    return {bytes.fromhex(name) for name, codec in db.tuples(_CODECS) if codec == 2}
+
+
+def _replace(db: Database, content: bytes, old: bytes) -> bytes:
+    (name,) = blobs.store(db, [content], lambda: [old])
+    return name
+
+
+def test_an_answer_that_replaces_another_is_a_difference_to_what_is_whole(
+    database: Database,
+) -> None:
+    texts = [_lines(), _lines(n5=b"five\n"), _lines(n5=b"five\n", n9=b""), os.urandom(3000)]
+    (first,) = blobs.store(database, texts[:1])
+    second = _replace(database, texts[1], first)
+    third = _replace(database, texts[2], second)
+    other = _replace(database, texts[3], third)
+    assert _differing(database) == {second, third}
+    names = [first, second, third, other]
+    assert [blobs.load(database, name) for name in names] == texts
+    assert dict(blobs.found(database, names)) == dict(zip(names, texts, strict=True))
+    database.run(f"DELETE FROM blobs WHERE hash = '\\x{first.hex()}'")
+    for name in (second, third):  # both are differences to the one that is whole
+        with pytest.raises(errors.EvidenceDamaged):
+            blobs.load(database, name)
+    assert blobs.load(database, other) == texts[3]
+    assert _replace(database, b"new", first)  # nothing is built upon what is gone
+
+
+def test_what_a_difference_is_to_is_kept_as_long_as_it(database: Database) -> None:
+    (first,) = blobs.store(database, [_lines()])
+    second = _replace(database, _lines(n5=b"five\n"), first)
+    database.run(_AGE)
+    assert blobs.hold(database, [second])
+    assert list(database.tuples(_OLD)[0]) == [0, 0]
+    database.run(_AGE)
+    third = _replace(database, _lines(n6=b"six\n"), second)
+    assert _differing(database) == {second, third}
+    assert list(database.tuples(_OLD)[0]) == [1, 0]  # the second alone is nobody's any more
+    assert collector.collect(database, clock.now()).blobs == 1
+    assert blobs.load(database, third) == _lines(n6=b"six\n")
+
+
+def test_a_difference_that_is_stored_again_does_not_rest_on_what_is_gone(
+    database: Database,
+) -> None:
+    text = _lines(n5=b"five\n")
+    (first,) = blobs.store(database, [_lines()])
+    second = _replace(database, text, first)
+    database.run(_AGE)
+    database.run(f"DELETE FROM blobs WHERE hash = '\\x{first.hex()}'")
+    assert not blobs.hold(database, [second])
+    assert blobs.store(database, [text]) == [second]
+    assert blobs.load(database, second) == text
+    database.run(_AGE)
+    third = _replace(database, _lines(n6=b"six\n"), second)  # what is whole now stays whole
+    assert _replace(database, text, third) == second
+    assert _differing(database) == {third}
+    assert blobs.load(database, third) == _lines(n6=b"six\n")
 
 
 _entries = st.dictionaries(

@@ -37,6 +37,7 @@ _TABLES = Query(
         WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace
         GROUP BY c.relname ORDER BY 1""",
 )
+_DIFFERENCES = Query("d", "stored as differences", "SELECT count(*) FROM blobs WHERE codec = 2")
 _MARK = "Zq7"  # part of every planted secret, and of nothing else
 
 PLANTED = {
@@ -117,8 +118,9 @@ def everything(db: Database, dsn: str) -> bytes:
                 )
             ):
                 content = bytes(value)
-                with contextlib.suppress(zlib.error):
-                    content += zlib.decompress(content)
+                for packed in (content, content[32:]):  # whole, or a difference to another one
+                    with contextlib.suppress(zlib.error):
+                        content += zlib.decompress(packed)
                 found.append(content)
     dump = programs() / "pg_dump"
     done = subprocess.run([dump, "--dbname", dsn], capture_output=True, check=True)
@@ -135,13 +137,19 @@ def test_no_planted_secret_is_anywhere_in_the_database(
     host = hosts.create(
         database, NewHost(hostname="m", ip_address="127.0.0.1"), transport=Transport.LOCAL
     )
-    store.request(database, host.id, trigger=store.Trigger.ON_DEMAND)
-    claim = queue.claim(database, "w", [store.JOB], 60)
-    assert claim is not None
     config = Config(scan=Scan(allow_local=True))
-    Scanner(
+    scanner = Scanner(
         db=database, vault=vault, config=config, corpus=corpus, signer=signer(database, vault)
-    ).scan(claim)
+    )
+    ini = planted / "etc" / "app.ini"
+    long = "".join(f"setting{n} = of the application\n" for n in range(100))
+    for text in (long + ini.read_text(), long + ini.read_text() + "secret = Zq7another\n"):
+        ini.write_text(text)
+        store.request(database, host.id, trigger=store.Trigger.ON_DEMAND)
+        claim = queue.claim(database, "w", [store.JOB], 60)
+        assert claim is not None
+        scanner.scan(claim)
+    assert database.value(_DIFFERENCES)
 
     whole = everything(database, dsn)
     assert b"planted-value" in whole  # what was looked for could have been found
