@@ -7,14 +7,15 @@ savepoint, leaves nothing remembered that does not exist.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 
 import msgspec
 
+from openwatch import errors
 from openwatch.db import Database, load
 from openwatch.posture.types import Lens
 
@@ -32,7 +33,7 @@ class Names:
         self._known: defaultdict[str, _Keys] = defaultdict(dict)
         self._met = threading.local()
 
-    @contextmanager
+    @contextlib.contextmanager
     def remembering(self) -> Iterator[None]:
         """Surround a transaction (and its commit): what it met is remembered if it committed."""
         met: defaultdict[str, _Keys] = defaultdict(dict)
@@ -41,8 +42,10 @@ class Names:
             yield
         finally:
             del self._met.keys
-        for kind, keys in met.items():
-            self._known[kind].update(self._find(kind, keys))
+        # It has committed: a connection that is lost now does not make it undone.
+        with contextlib.suppress(errors.StorageError):
+            for kind, keys in met.items():
+                self._known[kind].update(self._find(kind, keys))
 
     def rules(self, names: Collection[str]) -> Mapping[str, int]:
         """Return the keys of rules by name."""
