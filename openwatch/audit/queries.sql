@@ -16,3 +16,9 @@ SELECT name FROM schema_migrations m
                     WHERE e.action = 'system.migration.applied' AND e.resource_type = 'migration'
                       AND e.resource_id = m.name)
  ORDER BY number
+
+-- events: what happened within a span of time
+SELECT id, occurred_at, recorded_at, correlation_id, action, severity, outcome, actor_type, actor_id, actor_label,
+       actor_ip, resource_type, resource_id, detail::text AS detail, redactions
+  FROM audit_events
+ WHERE occurred_at >= :since::timestamptz AND occurred_at < :until::timestamptz

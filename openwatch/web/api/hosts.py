@@ -13,6 +13,8 @@ from uuid import UUID
 import msgspec
 
 from openwatch.accounts.permissions import Permission
+from openwatch.audit.codes import Code
+from openwatch.audit.types import Resource
 from openwatch.clock import Instant
 from openwatch.fleet import hosts
 from openwatch.fleet.hosts import NewHost
@@ -145,9 +147,13 @@ def list_all(ctx: Context, query: HostsQuery) -> msgspec.Raw:
 def create(ctx: Context, body: HostCreateRequest) -> HostResponse:
     """Watch another host."""
     new = NewHost(**msgspec.structs.asdict(body))
-    return HostResponse(
-        **_shown(hosts.create(ctx.services.db, new, created_by=ctx.principal.user_id))
-    )
+    db = ctx.services.db
+    with db.atomic():
+        host = hosts.create(db, new, created_by=ctx.principal.user_id)
+        ctx.record(
+            Code.HOST_CREATED, Resource("host", str(host.id)), **msgspec.structs.asdict(new)
+        )
+    return HostResponse(**_shown(host))
 
 
 def get(ctx: Context, query: LensQuery, id: UUID) -> HostDetailResponse:  # noqa: A002 - the path's name for it
@@ -172,12 +178,34 @@ def change(ctx: Context, body: HostUpdateRequest, id: UUID) -> HostResponse:  # 
         for name, value in msgspec.structs.asdict(body).items()
         if value is not msgspec.UNSET
     }
-    return HostResponse(**_shown(hosts.change(ctx.services.db, id, changes)))
+    db = ctx.services.db
+    with db.atomic():
+        hosts.hold(db, id)
+        before = hosts.get(db, id)
+        host = hosts.change(db, id, changes)
+        ctx.record(
+            Code.HOST_UPDATED,
+            Resource("host", str(id)),
+            hostname=host.hostname,
+            old={name: getattr(before, name) for name in changes},
+            new={name: getattr(host, name) for name in changes},
+        )
+    return HostResponse(**_shown(host))
 
 
 def remove(ctx: Context, id: UUID) -> None:  # noqa: A002 - as above
     """Watch a host no more; its history stays."""
-    hosts.remove(ctx.services.db, id)
+    db = ctx.services.db
+    with db.atomic():
+        hosts.hold(db, id)
+        host = hosts.get(db, id)
+        hosts.remove(db, id)
+        ctx.record(
+            Code.HOST_DELETED,
+            Resource("host", str(id)),
+            hostname=host.hostname,
+            ip_address=host.ip_address,
+        )
 
 
 def _shown(host: Host) -> dict[str, Any]:
