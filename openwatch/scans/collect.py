@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -14,12 +13,12 @@ from openwatch.checks.types import Absence, Observation, Probe
 from openwatch.errors import ConnectionLost, ScanTimeout
 from openwatch.scans import wire
 from openwatch.scans.boot import boot
-from openwatch.scans.frames import Broken, Flood, Frame, Hello, Reader, count
+from openwatch.scans.frames import Frame, Hello, Reader
+from openwatch.scans.reply import ABSENCE, Cut, read
 from openwatch.ssh.types import Channel, Privilege, Session
 
 _RESUMES = 3
 _DETECTION = 60.0  # seconds
-_GRACE = 8.0  # seconds that the host's own watchdog has before we step in
 _READ = 65536
 
 
@@ -33,27 +32,6 @@ class Collected(msgspec.Struct, frozen=True):
     wire: wire.Cost
     notes: tuple[str, ...] = ()
     incomplete: bool = False
-
-
-class _Cut(enum.Enum):
-    """How a trip ended."""
-
-    WHOLE = "whole"
-    END = "end"
-    STALL = "stall"
-    FLOOD = "flood"
-    BROKEN = "broken"
-    BUDGET = "budget"
-
-
-_ABSENCE = {
-    _Cut.WHOLE: Absence.LOST,  # the main shell was killed, the one around it said goodbye
-    _Cut.END: Absence.LOST,
-    _Cut.BROKEN: Absence.LOST,
-    _Cut.STALL: Absence.TIMEOUT,
-    _Cut.FLOOD: Absence.OVERFLOW,
-    _Cut.BUDGET: Absence.TIMEOUT,
-}
 
 
 class Conversation:
@@ -157,18 +135,18 @@ class Conversation:
         waiting = wire.in_order(probes)
         before, total = len(seen), len(seen) + len(waiting)
         answered, compress = 0, True
-        cut = _Cut.WHOLE if self._left() > 0 else _Cut.BUDGET
-        while waiting and cut is not _Cut.BUDGET and self._resumes <= _RESUMES:
+        cut = Cut.WHOLE if self._left() > 0 else Cut.BUDGET
+        while waiting and cut is not Cut.BUDGET and self._resumes <= _RESUMES:
             reader, cut = self._trip(waiting, compress, len(seen), total)
             self._keep(reader, waiting, seen)
             answered += len(reader.frames)
             waiting = waiting[len(reader.frames) :]
             if not waiting:
                 break
-            if reader.exact or cut is _Cut.FLOOD:
+            if reader.exact or cut is Cut.FLOOD:
                 running = waiting.pop(0)
                 seen[running.id] = Observation(
-                    stdout=reader.partial(), truncated=True, absent=_ABSENCE[cut]
+                    stdout=reader.partial(), truncated=True, absent=ABSENCE[cut]
                 )
             # What a filter still held is lost; without one the next cut is known exactly.
             compress = False
@@ -201,7 +179,7 @@ class Conversation:
 
     def _trip(
         self, probes: Sequence[Probe], compress: bool, done: int, total: int
-    ) -> tuple[Reader, _Cut]:
+    ) -> tuple[Reader, Cut]:
         """Ask these in this order, once; return what came and how it ended."""
         channel = self._ready()
         nonce = wire.new_nonce()
@@ -211,51 +189,24 @@ class Conversation:
         channel.send(message)
         self._sent += len(message)
         channel.shut()
-        cut = self._read(channel, reader, probes, done, total)
-        if cut is _Cut.WHOLE:
+        cut = read(
+            channel,
+            reader,
+            slowest=max(probe.seconds for probe in probes),
+            left=self._left,
+            report=lambda count: self._report(done + count, total),
+        )
+        self._received += reader.received
+        if cut is Cut.WHOLE:
             channel.exit_status(2.0)  # it says so at once: a clean end, no hang-up
         self._channel = None
         channel.close()
         self._cpu += reader.cpu_seconds
         if reader.hello is not None:
             self._greeted(reader.hello, compress)
-            if cut is not _Cut.WHOLE:
+            if cut is not Cut.WHOLE:
                 self._leftovers.append(reader.hello.process)
         return reader, cut
-
-    def _read(
-        self, channel: Channel, reader: Reader, probes: Sequence[Probe], done: int, total: int
-    ) -> _Cut:
-        """Feed the reader until the reply has ended, one way or another."""
-        slowest = max(probe.seconds for probe in probes)
-        alive, signs = clock.monotonic(), b""
-        while not reader.ended:
-            now = clock.monotonic()
-            left = self._left()
-            if left <= 0:
-                return _Cut.BUDGET
-            try:
-                data = channel.receive(_READ, min(1.0, left))
-            except TimeoutError:
-                latest = channel.errors()
-                self._report(done + max(len(reader.frames), count(latest)), total)
-                if latest != signs:
-                    alive, signs = now, latest
-                elif now - alive > slowest + _GRACE:
-                    return _Cut.STALL
-                continue
-            if not data:
-                return _Cut.END
-            alive = now
-            self._received += len(data)
-            try:
-                reader.feed(data)
-            except Flood:
-                return _Cut.FLOOD
-            except Broken:
-                return _Cut.BROKEN
-            self._report(done + len(reader.frames), total)
-        return _Cut.WHOLE
 
     def _report(self, done: int, total: int) -> None:
         self._reported = max(self._reported, min(done, total))
@@ -299,9 +250,9 @@ class Conversation:
     def _note(self, text: str) -> None:
         self._notes[text] = None
 
-    def _nothing(self, cut: _Cut) -> None:
+    def _nothing(self, cut: Cut) -> None:
         """Raise: not one probe was answered."""
-        if cut in {_Cut.BUDGET, _Cut.STALL}:
+        if cut in {Cut.BUDGET, Cut.STALL}:
             raise ScanTimeout(
                 f"not one answer came within {clock.monotonic() - self._began:.0f} s: the host "
                 "hangs, or the scan's budget is too small",

@@ -63,6 +63,7 @@ class Reader:
         self.hello: Hello | None = None
         self.frames: list[Frame] = []
         self.cpu_seconds = 0.0  # the scan's, on the host
+        self.received = 0  # bytes, as they came
         self._nonce = nonce
         self._limits = limits
         self._state = _State.NOISE
@@ -94,6 +95,10 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came. Raise Broken, Flood."""
+        self.received += len(data)
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         if self._inflate is None:
             self._parse(data)
             return
@@ -120,7 +125,7 @@ class Reader:
             at = self._step(buffer, at)
             if self._inflate is not None and state is _State.NOISE:
                 self._rest = b""
-                self.feed(buffer[at:])
+                self._take(buffer[at:])
                 return
             if at == start and state is self._state:
                 break

@@ -6,72 +6,37 @@ commits together, behind the fence of the claim: a worker that was taken for dea
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from openwatch import clock, errors, log
-from openwatch.checks.types import Facts, Lane, Probe, Reason
+from openwatch.checks.types import Facts, Lane, Probe
 from openwatch.config import Config
 from openwatch.db import Database, load
-from openwatch.evidence import blobs, chain, layers, manifests
-from openwatch.evidence.manifests import Entry
-from openwatch.fleet import facts as host_facts
-from openwatch.fleet import host_keys, targets
+from openwatch.fleet import targets
 from openwatch.jobs import queue
 from openwatch.jobs.types import Claim, Job
 from openwatch.keys.signing import Signer
-from openwatch.posture import history
-from openwatch.posture.ledger import Ledger
-from openwatch.posture.lens import OWN, lenses
-from openwatch.posture.types import Judged, Lens, ScanMark
-from openwatch.rules import capabilities, frameworks
+from openwatch.posture.types import ScanMark
+from openwatch.rules import capabilities
 from openwatch.rules.resolve import Resolver
 from openwatch.rules.types import Corpus
-from openwatch.scans import documents, reach
+from openwatch.scans import documents, reach, trail
 from openwatch.scans.collect import Collected, Conversation
-from openwatch.scans.documents import References
-from openwatch.scans.judge import Ruling, beyond_rights, judge
-from openwatch.scans.plan import Plan, plan
-from openwatch.ssh.types import HostKey, Privilege, Target
+from openwatch.scans.judge import beyond_rights, judge
+from openwatch.scans.plan import plan
+from openwatch.scans.record import Recorder
+from openwatch.scans.types import Answer, Begun, Found
+from openwatch.ssh.types import HostKey, Privilege
 from openwatch.vault import Vault
 
 logger = logging.getLogger(__name__)
 _QUERIES = load("openwatch.scans")
 _PROGRESS_EVERY = 0.25  # seconds between two notes of how far a scan is
-_NOT_RECORDED = {Reason.PLATFORM, Reason.NOT_ASKED}
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What a host said, and what it was asked, before anything is judged."""
-
-    plan: Plan
-    facts: Facts
-    collected: Collected
-    observed_at: dt.datetime
-    host_key: HostKey | None
-
-
-class Begun(msgspec.Struct, frozen=True):
-    """A scan that has started: its row, its lane, its host, what was known of that, its rules."""
-
-    mark: ScanMark
-    lane: Lane
-    target: Target
-    known: Facts | None
-    corpus: Corpus
-
-
-class Found(msgspec.Struct, frozen=True):
-    """What a scan is about to record, without a secret: verdicts, answers as blobs, its cost."""
-
-    rulings: Mapping[str, Ruling]
-    answers: Mapping[str, bytes]
-    cost: Mapping[str, Any]
 
 
 class Scanner:
@@ -85,10 +50,8 @@ class Scanner:
         self._vault = vault
         self._config = config
         self._corpora = Resolver(corpus)
-        self._signer = signer
-        self._ledger = Ledger(db)
+        self._recorder = Recorder(db, signer)
         self._capabilities = capabilities.needed(corpus)
-        self._views: dict[tuple[str, int], tuple[tuple[Lens, ...], References]] = {}
 
     def scan(self, claim: Claim) -> None:
         """Scan the host of a claimed job and record what was found.
@@ -109,7 +72,7 @@ class Scanner:
         if begun.target.privilege is Privilege.NONE:
             cost["notes"].append(beyond_rights(rulings))
         found = Found(rulings, kept.answers, cost)
-        self._ledger.recording(lambda: self._record(claim, begun, answer, found))
+        self._recorder.record(claim, begun, answer, found)
         log.event(
             logger,
             logging.INFO,
@@ -122,12 +85,14 @@ class Scanner:
 
     def bury(self, job: Job) -> None:
         """Close the row of a scan whose job has died, in the transaction that buries it."""
-        self._db.run(
+        row = self._db.row(
             _QUERIES["bury"],
             id=job.id,
             reason="server.internal",
             message=job.last_error or "every attempt failed",
         )
+        if row is not None:
+            trail.failed(self._db, job, **row)
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -138,10 +103,12 @@ class Scanner:
             if row is None:
                 raise errors.NotFound(f"there is no open scan {claim.id}")
             target = targets.target(self._db, self._vault, row["host"], self._config)
+            lane = Lane(row["lane"])
+            trail.started(self._db, claim.id, row["host_id"], lane, claim.attempt)
         known = None if row["facts"] is None else _facts(row["facts"])
         corpus = self._corpora.corpus(target.name, row["tags"])
         mark = ScanMark(claim.id, row["key"], row["host"])
-        return Begun(mark, Lane(row["lane"]), target, known, corpus)
+        return Begun(mark, row["host_id"], lane, target, known, corpus)
 
     def _ask(self, begun: Begun, note: Callable[[int, int], None]) -> Answer:
         """Ask everything in one trip where the host is as it was known to be."""
@@ -213,128 +180,6 @@ class Scanner:
                 reason=failure.code,
                 message=log.redact(failure.message),
             )
-
-    # -- recording -----------------------------------------------------------------------------
-
-    def _record(
-        self,
-        claim: Claim,
-        begun: Begun,
-        answer: Answer,
-        found: Found,
-    ) -> None:
-        """Write everything that a scan found; in the ledger's transaction."""
-        db, mark = self._db, begun.mark
-        queue.hold(db, claim)
-        views, references = self._view(begun.corpus, answer.facts)
-        recorded = {
-            rule: ruling
-            for rule, ruling in found.rulings.items()
-            if ruling.verdict.reason not in _NOT_RECORDED
-        }
-        stays = [
-            (step.rule.id, variant)
-            for step in answer.plan.steps
-            if found.rulings[step.rule.id].verdict.reason is not Reason.PLATFORM
-            for variant in (OWN, *step.variants)
-        ]
-        stays += [
-            (rule, variant)
-            for rule, variants in answer.plan.elsewhere.items()
-            for variant in (OWN, *variants)
-        ]
-        evidence = self._store(begun, answer, found.answers, recorded, references)
-        self._ledger.record(
-            mark,
-            list(_judged(answer.plan, recorded)),
-            history.unplanned(db, mark.host, stays),
-            views,
-            evidence["verdicts"],
-        )
-        host_facts.store(db, mark.host, answer.facts)
-        if answer.host_key is not None:
-            host_keys.seen(db, mark.host, answer.host_key, trust_first=begun.target.trust_first)
-        db.run(
-            _QUERIES["complete"],
-            key=mark.key,
-            complete=not answer.collected.incomplete,
-            observed_at=clock.rfc3339(answer.observed_at),
-            cost=msgspec.json.encode(found.cost).decode(),
-            **evidence,
-        )
-        chain.extend(db, self._signer, mark.key)
-        queue.finish(db, claim)
-
-    def _store(
-        self,
-        begun: Begun,
-        answer: Answer,
-        answers: Mapping[str, bytes],
-        recorded: Mapping[str, Ruling],
-        references: References,
-    ) -> dict[str, bytes]:
-        """Store what the scan rests on and return the hashes."""
-        db = self._db
-        document = documents.encoded(documents.scan_record(answer.plan, recorded, references))
-        facts = msgspec.json.encode(answer.facts, order="deterministic")
-        observations = answer.collected.observations
-        # The corpus with them: without it the scan's corpus hash would point at nothing.
-        contents = [facts, begun.corpus.document]
-        last = db.row(_QUERIES["previous"], host=begun.mark.host, lane=begun.lane.value) or {}
-        before = {
-            name: None if digest is None else bytes(digest) for name, digest in last.items()
-        }
-
-        def replaced() -> list[bytes | None]:
-            answered = manifests.answered(db, before.get("manifest"))
-            return [None] * len(contents) + [answered.get(probe) for probe in answers]
-
-        hashes = blobs.store(db, [*contents, *answers.values()], replaced)
-        by_probe = dict(zip(answers, hashes[len(contents) :], strict=True))
-        entries = [
-            Entry(probe, by_probe.get(probe), o.exit if o.absent is None else o.absent)
-            for probe, o in observations.items()
-        ]
-        return {
-            "verdicts": layers.store(db, document, before.get("verdicts")),
-            "facts": hashes[0],
-            "corpus": begun.corpus.hash,
-            "manifest": manifests.store(db, entries, before.get("manifest")),
-        }
-
-    def _view(self, corpus: Corpus, facts: Facts) -> tuple[tuple[Lens, ...], References]:
-        """Return the lenses of a platform and the controls that each rule serves there.
-
-        They are the same for every host's corpus: a host's variables change no framework.
-        """
-        platform = (facts.family, facts.major)
-        if platform not in self._views:
-            fitting = frameworks.members(corpus, facts)
-            references: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
-            for framework, rules in fitting:
-                for member, controls in rules.items():
-                    references.setdefault(member, {})[framework.id] = controls
-            found = lenses((f.id, f.family, f.title, rules) for f, rules in fitting)
-            self._views[platform] = (found, references)
-        return self._views[platform]
-
-
-def _judged(plan: Plan, recorded: Mapping[str, Ruling]) -> Iterator[Judged]:
-    """Yield the verdicts as the ledger takes them: of each rule, then of its variants."""
-    for step in plan.steps:
-        if (ruling := recorded.get(step.rule.id)) is None:
-            continue
-        for variant, one in ((OWN, ruling), *ruling.variants.items()):
-            found = one.verdict
-            if found.reason not in _NOT_RECORDED:
-                yield Judged(
-                    step.rule.id,
-                    found.status,
-                    step.rule.severity,
-                    found.reason,
-                    found.digest,
-                    variant,
-                )
 
 
 def _facts(stored: str) -> Facts | None:

@@ -22,7 +22,7 @@ from openwatch.errors import (
     LoginRefused,
     ScanTimeout,
 )
-from openwatch.scans import boot, collect
+from openwatch.scans import boot, reply
 from openwatch.scans.collect import Conversation
 from openwatch.ssh import keys
 from openwatch.ssh.connect import connect
@@ -256,7 +256,7 @@ def test_a_connection_that_is_cut_is_one_failed_scan(sshd: Sshd) -> None:
 def test_what_a_stopped_shell_left_behind_is_killed_by_the_next_trip(
     sshd: Sshd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(collect, "_GRACE", 1.5)
+    monkeypatch.setattr(reply, "_GRACE", 1.5)
     session = connect(sshd.target())
     try:
         stopper = Probe(f"echo $$ >>{tmp_path}/pids; kill -STOP 0", isolated=True, seconds=1.0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from openwatch.checks.types import Absence, Observation, Probe
 from openwatch.errors import ScanTimeout
-from openwatch.scans import collect, wire
+from openwatch.scans import reply, wire
 from openwatch.scans.collect import Conversation
 from openwatch.ssh.local import LocalSession, local_session
 from openwatch.ssh.types import Privilege
@@ -174,7 +174,7 @@ def test_a_probe_that_kills_the_whole_group_is_marked_after_two_resumes(
 def test_a_probe_that_stops_the_whole_group_is_found_and_its_shell_killed(
     local: LocalSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(collect, "_GRACE", 1.5)
+    monkeypatch.setattr(reply, "_GRACE", 1.5)
     stopper = Probe(f"echo $$ >>{tmp_path}/pids; kill -STOP 0", isolated=True, seconds=1.0)
     last = Probe("echo last", isolated=True, seconds=1.5)
     talk = Conversation(local, Privilege.ROOT)
