@@ -36,6 +36,13 @@ AGES = Probe(
 )
 """What the shadow file says of each password but the password."""
 
+HOMELESS = Probe(
+    "(while IFS=: read -r name x x x x home x; do "
+    '[ -n "$home" ] && [ -d "$home" ] || printf \'%s\\n\' "$name"; done </etc/passwd)',
+    limit=1 << 18,
+)
+"""Whose home directory is not there."""
+
 DEFAULTS = files.reading("/etc/login.defs")
 """Among them the first id of people."""
 
@@ -108,6 +115,11 @@ def without_password(observations: Observations) -> list[str]:
     ]
 
 
+def homeless(observations: Observations) -> frozenset[str] | Verdict:
+    """Return the accounts whose home directory is not there; a Verdict is the error."""
+    return _broken(observations, HOMELESS) or frozenset(parsed(observations, HOMELESS, _names))
+
+
 def first_person(observations: Observations) -> int | Verdict:
     """Return the lowest user id of people, 1000 where the host names none."""
     state = files.state_of(answer(observations, DEFAULTS), DEFAULTS)
@@ -148,6 +160,10 @@ def _local(stdout: bytes) -> Local:
 def _ages(stdout: bytes) -> tuple[Age, ...]:
     rows = [fields for fields in _rows(stdout) if len(fields) >= 6]
     return tuple(Age(row[1], row[2], minimum=row[4], maximum=row[5]) for row in rows)
+
+
+def _names(stdout: bytes) -> list[str]:
+    return [line for line in stdout.decode("utf-8", "replace").split("\n") if line]
 
 
 def _rows(stdout: bytes) -> list[list[str]]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
 from openwatch.checks import files, precedence
-from openwatch.checks.answers import answer, cut, error, failed, passed, shortened
+from openwatch.checks.answers import answer, cut, error, failed, passed, shortened, skipped
 from openwatch.checks.config_lines import Entry, Line, entries, in_file, in_files
 from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, Verdict
 from openwatch.checks.values import (
     Comparator,
-    compares,
+    endures,
     require_number,
     require_path,
     wanted,
@@ -28,7 +29,9 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the INI section, `dropin_dir` a directory whose *.conf files override the file's keys, unless
     the program that reads it is known to do otherwise (`precedence`).
     With `scan_pattern` the path is a directory and the pattern (or suffix) names its files.
-    An empty `expected` wants the bare key.
+    An empty `expected` wants the bare key. The words of `endless` mean more than any number.
+    With `every` not the last setting counts but each, and it need not be set at all. Without a
+    file it is a fail, or a skip with `missing: skip`.
     """
 
     path: str
@@ -39,6 +42,9 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropin_dir: str | None = None
     scan_pattern: str | None = None
     section: str | None = None
+    endless: tuple[str, ...] = ()
+    every: bool = False
+    missing: Literal["fail", "skip"] = "fail"
 
     def __post_init__(self) -> None:
         """Refuse what could not be judged."""
@@ -74,7 +80,7 @@ def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG0
 
 class _Found(msgspec.Struct):
     there: bool
-    entry: Entry | None
+    entries: list[Entry]
 
 
 def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdict:
@@ -83,16 +89,28 @@ def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdi
     A drop-in that sets the key decides, whatever is wrong with the file before it.
     """
     there = False
+    every: list[Entry] = []
     for probe in reversed(probes(params, facts)):
         found = _search(params, probe, observations)
         if isinstance(found, Verdict):
             return found
-        if found.entry is not None:
-            return _compared(params, found.entry)
         there = there or found.there
+        every += found.entries
+        for entry in found.entries if params.every else found.entries[-1:]:
+            verdict = _compared(params, entry)
+            if not params.every or verdict.status != "pass":
+                return verdict
+    if every:
+        return passed(wanted(params.comparator, params.expected), "each of them")
+    return _not_set(params, there=there)
+
+
+def _not_set(params: Parameters, *, there: bool) -> Verdict:
     expected = wanted(params.comparator, params.expected)
-    if params.comparator == "!=" and there:
+    if there and (params.every or params.comparator == "!="):
         return passed(expected, "not set")
+    if not there and params.missing == "skip":
+        return skipped(Reason.NOT_ASSESSABLE, f"{params.path} does not exist")
     what = f"`{params.key}`" + (f" in [{params.section}]" if params.section else "")
     if not there:
         detail = f"{params.path} does not exist, so {what} is not set"
@@ -108,7 +126,7 @@ def _search(params: Parameters, probe: Probe, observations: Observations) -> _Fo
     if isinstance(state, Verdict):
         return state
     if state is files.State.GONE:
-        return _Found(there=False, entry=None)
+        return _Found(there=False, entries=[])
     if observation.truncated:
         return cut(f"the last `{params.key}`")
     lines: Iterable[Line]
@@ -126,7 +144,7 @@ def _search(params: Parameters, probe: Probe, observations: Observations) -> _Fo
         for entry in entries(lines, params.key, params.delimiter)
         if params.section is None or entry.section == params.section
     ]
-    return _Found(there=True, entry=found[-1] if found else None)
+    return _Found(there=True, entries=found)
 
 
 def _is_of(path: str, params: Parameters) -> bool:
@@ -145,7 +163,8 @@ def _compared(params: Parameters, entry: Entry) -> Verdict:
         return failed(Reason.DIFFERS, "the bare key", actual, f"{where}: {actual}")
     value = entry.value or ""
     actual = shortened(value, 500)
-    if compares(value.lower(), params.comparator, params.expected.strip().lower()):
+    wish = params.expected.strip().lower()
+    if endures(value.lower(), params.comparator, wish, params.endless):
         return passed(expected, actual, where)
     return failed(Reason.DIFFERS, expected, actual, f"{where} sets {params.key} to {actual!r}")
 

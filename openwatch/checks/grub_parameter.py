@@ -46,11 +46,15 @@ _Lines = Mapping[str, str]  # command lines by where they stand
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which parameter, and its value; `1` and an empty text are met by the bare parameter too."""
+    """Which parameter, and its value; `1` and an empty text are met by the bare parameter too.
+
+    With `persist: false` only the running kernel is asked about.
+    """
 
     key: str
     expected: str
     comparator: Comparator = "=="
+    persist: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what could not be judged."""
@@ -63,12 +67,14 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG001
     """Ask for the running kernel's line and for every place that a boot loader reads."""
+    if not params.persist:
+        return (_NOW,)
     return (_NOW, _ENTRIES, _ENVIRONMENT, _DEFAULTS, _GENERATED, _GRUBBY)
 
 
 def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdict:  # noqa: ARG001
     """Judge the running kernel, then every entry; a definite fail of either decides."""
-    expected = _named(params) + ", now and at boot"
+    expected = _named(params) + (", now and at boot" if params.persist else "")
     observation = answer(observations, _NOW)
     state = files.state_of(observation, _NOW)
     if isinstance(state, Verdict):
@@ -82,6 +88,8 @@ def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdi
         detail = f"of the running kernel: {actual}"
         reason = Reason.MISSING if actual.endswith("not set") else Reason.DIFFERS
         return failed(reason, expected, actual, detail)
+    if not params.persist:
+        return now or passed(expected, _found(params, observation.text))
     later = _at_boot(params, expected, observations)
     if now is not None and (later is None or later.status == "error"):
         return now

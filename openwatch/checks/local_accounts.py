@@ -25,6 +25,7 @@ What = Literal[
     "passwords_are_shadowed",
     "no_empty_passwords",
     "system_accounts_have_no_shell",
+    "home_directories_exist",
     "group_is_empty",
     "maximum_age",
     "minimum_age",
@@ -65,6 +66,8 @@ def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG0
         return (accounts.LOCAL, accounts.AGES)
     if params.what == "system_accounts_have_no_shell":
         return (accounts.LOCAL, accounts.DEFAULTS)
+    if params.what == "home_directories_exist":
+        return (accounts.LOCAL, accounts.DEFAULTS, accounts.HOMELESS)
     return (accounts.LOCAL,)
 
 
@@ -86,10 +89,12 @@ def judge(  # noqa: PLR0911 - one line a question
         return doubts[0] if doubts and not empty else _none(empty, "no empty password")
     if isinstance(local, Verdict):
         return local
-    if params.what == "system_accounts_have_no_shell":
+    if params.what in {"system_accounts_have_no_shell", "home_directories_exist"}:
         first = accounts.first_person(observations)
         if isinstance(first, Verdict):
             return first
+        if params.what == "home_directories_exist":
+            return _homes(local, first, observations)
         return _none((u.name for u in local.users if _has_shell(u, first)), "no shell")
     if params.what == "group_is_empty":
         return _empty(params.group or "", local)
@@ -155,6 +160,20 @@ def _has_shell(user: User, first: int) -> bool:
     number = int(user.id) if user.id.isdecimal() else 0
     is_system = number < first or number == _NOBODY
     return is_system and not user.shell.endswith(("/nologin", "/false"))
+
+
+def _homes(local: Local, first: int, observations: Observations) -> Verdict:
+    """Look at those who may log in: a shell of their own and an id of people."""
+    homeless = accounts.homeless(observations)
+    if isinstance(homeless, Verdict):
+        return homeless
+    lost = (
+        f"{user.name} ({user.home or 'none'})"
+        for user in local.users
+        if user.name in homeless and user.id.isdecimal() and int(user.id) >= first
+        if int(user.id) != _NOBODY and not user.shell.endswith(("/nologin", "/false"))
+    )
+    return _none(lost, "every home directory exists")
 
 
 def _empty(name: str, local: Local) -> Verdict:

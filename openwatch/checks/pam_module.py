@@ -8,16 +8,12 @@ from typing import Literal
 
 import msgspec
 
-from openwatch.checks import files
-from openwatch.checks.answers import answer, cut, error, failed, parsed, passed
-from openwatch.checks.config_lines import Line, in_files
+from openwatch.checks import pam_files
+from openwatch.checks.answers import error, failed, passed
 from openwatch.checks.parsers import pam
 from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, Verdict
 from openwatch.checks.values import compares
 
-# A service that is not in the first is looked for in the second.
-_SERVICES = files.reading_all("/etc/pam.d", "*")
-_VENDOR = files.reading_all("/usr/lib/pam.d", "*")
 _BOUND = re.compile(r"([A-Za-z_]+)(<=|>=|<|>)(-?[0-9]{1,18})")
 
 
@@ -63,7 +59,7 @@ def _same(actions: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG001
     """Ask for all services: stacks include one another."""
-    return (_SERVICES, _VENDOR)
+    return pam_files.ALL
 
 
 def judge(  # noqa: PLR0911 - one line of the verdict table each
@@ -72,7 +68,7 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
     observations: Observations,
 ) -> Verdict:
     """Put the stack together, then look for a line that holds and that nothing passes by."""
-    lines = _lines(observations)
+    lines = pam_files.read(observations)
     if isinstance(lines, Verdict):
         return lines
     expected = _expected(params)
@@ -90,20 +86,6 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
     if params.state == "absent":
         return _absent(params, stack, expected)
     return _present(params, stack, expected)
-
-
-def _lines(observations: Observations) -> dict[str, list[Line]] | Verdict:
-    found: dict[str, list[Line]] = {}
-    for probe in (_VENDOR, _SERVICES):
-        observation = answer(observations, probe)
-        state = files.state_of_all(observation, probe)
-        if isinstance(state, Verdict):
-            return state
-        if observation.truncated:
-            return cut("every service of PAM")
-        if state is files.State.THERE:
-            found |= parsed(observations, probe, _parse)
-    return found
 
 
 def _absent(params: Parameters, stack: pam.Stack, expected: str) -> Verdict:
@@ -188,10 +170,6 @@ def _expected(params: Parameters) -> str:
     parts += [f"before {', '.join(params.before)}"] if params.before else []
     parts += [f"after {', '.join(params.after)}"] if params.after else []
     return ", ".join(parts)
-
-
-def _parse(stdout: bytes) -> dict[str, list[Line]]:
-    return pam.services(in_files(stdout))
 
 
 METHOD = Method("pam_module", Parameters, probes, judge)

@@ -104,6 +104,8 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
     found = values.get(params.key.lower())
     if found is None and observation.truncated:
         return error(Reason.TRUNCATED, f"the answer was cut before {params.key}", expected)
+    if found is None and params.comparator == "without":
+        return error(Reason.UNPARSABLE, f"sshd -T does not tell {params.key}", expected)
     if found is None:
         detail = f"this sshd does not know {params.key}"
         return failed(Reason.MISSING, expected, "not known", detail)
@@ -157,8 +159,8 @@ def _holds(params: Parameters, found: tuple[str, ...]) -> bool:
     """Compare one value as text; a keyword given several times as a set of words."""
     expected = " ".join(params.expected.lower().split())
     values = [" ".join(value.lower().split()) for value in found]
-    if len(values) == 1:
-        return compares(values[0], params.comparator, expected)
+    if len(values) == 1 or params.comparator in {"in", "without"}:
+        return all(compares(value, params.comparator, expected) for value in values)
     same = set(values) == set(re.split(r"[,\s]+", expected))
     return same if params.comparator == "==" else not same and params.comparator == "!="
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import msgspec
 
 from openwatch.checks import sudo_files
-from openwatch.checks.answers import failed, passed, shortened
+from openwatch.checks.answers import failed, passed, shortened, skipped
 from openwatch.checks.parsers import sudoers
 from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, Verdict
 from openwatch.checks.values import Comparator, compares, number, require_number, wanted
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which setting, and its value, or `on` or `off`; `optional` where not set meets it too."""
+    """Which setting, and its value, or `on` or `off`; `optional` where not set meets it too.
+
+    A host without sudoers is judged as one without a setting, or skipped with `missing: skip`.
+    """
 
     name: str
     expected: str = "on"
     comparator: Comparator = "=="
     optional: bool = False
+    missing: Literal["judge", "skip"] = "judge"
 
     def __post_init__(self) -> None:
         """Refuse what could not be judged."""
@@ -46,9 +51,7 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
         return found
     expected = wanted(params.comparator, params.expected)
     if found is None:
-        if params.optional:
-            return passed(expected, "no sudoers")
-        return failed(Reason.MISSING, expected, "no file", f"{sudoers.MAIN} does not exist")
+        return _no_file(params, expected)
     mine = [default for default in found.defaults if default.name == params.name]
     general = [default for default in mine if not default.scope]
     value = _value(general)
@@ -70,6 +73,15 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
     if value is None:
         return passed(expected, "not set")
     return passed(expected, shortened(value, 500), general[-1].where)
+
+
+def _no_file(params: Parameters, expected: str) -> Verdict:
+    detail = f"{sudoers.MAIN} does not exist"
+    if params.missing == "skip":
+        return skipped(Reason.NOT_ASSESSABLE, detail)
+    if params.optional:
+        return passed(expected, "no sudoers")
+    return failed(Reason.MISSING, expected, "no file", detail)
 
 
 def _value(settings: list[sudoers.Default]) -> str | None:

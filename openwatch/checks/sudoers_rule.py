@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from openwatch.checks import sudo_files
-from openwatch.checks.answers import failed, passed, shortened
+from openwatch.checks.answers import failed, passed, shortened, skipped
 from openwatch.checks.parsers import sudoers
 from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, Verdict
 
@@ -16,7 +16,8 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a line must grant to count: each that is given, aliases counted as what they stand for.
 
     A line for ALL grants everybody and everything; ALL as a wish asks for just that. Lines whose
-    users are all `excepted` do not count.
+    users are all `excepted` do not count. A host without sudoers grants nothing, or is skipped with
+    `missing: skip`.
     """
 
     state: Literal["present", "absent"]
@@ -25,6 +26,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: str | None = None
     tag: str | None = None
     excepted: tuple[str, ...] = ()
+    missing: Literal["judge", "skip"] = "judge"
 
     def __post_init__(self) -> None:
         """Refuse what could not be judged."""
@@ -50,6 +52,8 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
         return found
     expected = _expected(params)
     if found is None:
+        if params.missing == "skip":
+            return skipped(Reason.NOT_ASSESSABLE, f"{sudoers.MAIN} does not exist")
         if params.state == "absent":
             return passed(expected, "no sudoers")
         return failed(Reason.MISSING, expected, "no file", f"{sudoers.MAIN} does not exist")

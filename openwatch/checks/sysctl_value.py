@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import msgspec
 
@@ -14,6 +15,7 @@ from openwatch.checks.answers import (
     failed,
     parsed,
     passed,
+    skipped,
     unanswered,
     unexpected,
 )
@@ -41,13 +43,15 @@ _ALL = Probe("sysctl -a", seconds=20.0, limit=1 << 20, normaliser=Normaliser.SYS
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which parameter, and its value; runs of white space in either are one space.
 
-    With `persist` the files that are read at boot must say so too.
+    With `persist` the files that are read at boot must say so too. A parameter that the kernel
+    does not have is a fail, or a skip with `missing: skip`.
     """
 
     key: str
     expected: str
     comparator: Comparator = "=="
     persist: bool = False
+    missing: Literal["fail", "skip"] = "fail"
 
     def __post_init__(self) -> None:
         """Refuse what could not be judged."""
@@ -140,6 +144,8 @@ def _unknown(
     if observation.truncated:
         return cut(params.key)
     detail = f"the kernel has no parameter {params.key}"
+    if params.missing == "skip":
+        return skipped(Reason.NOT_ASSESSABLE, detail)
     return failed(Reason.MISSING, expected, "no such parameter", detail)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from openwatch.checks.registry import METHODS
+from openwatch.checks.tree_permission import Named
 from openwatch.checks.types import Facts, Observation, Verdict
 
 FACTS = Facts(family="debian", version="12")
@@ -192,3 +194,87 @@ def test_what_sshd_includes_is_read_too(shell, folder):
     complaints = done.stderr.splitlines()
     assert complaints
     assert all("No such file or directory" in line for line in complaints)
+
+
+def test_files_of_a_directory_are_looked_at_and_links_only_where_they_are_followed(
+    shell, folder
+):
+    tree = folder / "tree"
+    (tree / "parts").mkdir(parents=True)
+    tree.chmod(0o750)
+    for name, mode in (("a.conf", 0o600), ("parts/b.conf", 0o640), ("key", 0o600)):
+        (tree / name).write_text("x")
+        (tree / name).chmod(mode)
+    (folder / "open").write_text("x")
+    (folder / "open").chmod(0o666)
+    (tree / "linked.conf").symlink_to("../open")
+    (tree / "dangling").symlink_to("nothing")
+    own: dict[str, Any] = {"paths": (str(tree),), "what": "files"}
+
+    def status(**parameters: Any) -> str:
+        return str(asked(shell, "tree_permission", **{**own, **parameters}).status)
+
+    assert status(mode="0640") == "pass"
+    assert status(mode="0600") == "fail"
+    assert status(mode="0640", follow=True) == "fail"
+    assert status(mode="0640", follow=True, names="*.conf") == "fail"
+    assert status(mode="0640", follow=True, names="parts/*.conf") == "pass"
+    assert status(mode="0640", names="no*", missing="skip") == "skipped"
+    assert status(mode="0750", what="itself") == "pass"
+    assert status(mode="0700", what="itself") == "fail"
+    assert status(mode="7755") == "pass"
+    (tree / "key").chmod(0o602)
+    found = asked(shell, "tree_permission", mode="7755", **own)
+    assert (found.status, found.actual.split()[:2]) == ("fail", [f"{tree}/key", "0602"])
+    assert status(paths=(f"{tree}/nowhere",), mode="7755") == "fail"
+    assert status(paths=(f"{tree}/nowhere", str(tree)), mode="0777") == "pass"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody who may not read")
+def test_a_directory_that_may_not_be_read_is_no_pass(shell, folder):
+    (folder / "tree" / "secret").mkdir(parents=True)
+    (folder / "tree").chmod(0o755)
+    (folder / "tree" / "secret").chmod(0o700)
+    found = asked(
+        shell, "tree_permission", user=NOBODY, paths=(str(folder / "tree"),), mode="7755"
+    )
+    assert (found.status, found.reason) == ("error", "denied")
+
+
+def test_a_directory_is_looked_up_in_a_configuration_file(shell, folder):
+    logs, usual = folder / "logs", folder / "usual"
+    for directory, mode in ((logs, 0o755), (usual, 0o700)):
+        directory.mkdir()
+        directory.chmod(mode)
+    config = folder / "auditd.conf"
+
+    def status() -> str:
+        named = Named(path=str(config), key="log_file")
+        own: dict[str, Any] = {
+            "paths": (str(usual),),
+            "directory_of": named,
+            "what": "itself",
+            "mode": "0750",
+        }
+        return str(asked(shell, "tree_permission", **own).status)
+
+    assert status() == "pass"  # no file: the usual place
+    config.write_text(f"# log_file = {logs}/x\nmax_log_file = 8\n")
+    assert status() == "pass"
+    config.write_text(f"log_file = {usual}/a.log\nLOG_FILE = {logs}/audit.log  \r\n")
+    assert status() == "fail"
+    logs.chmod(0o750)
+    assert status() == "pass"
+    config.write_text("log_file = here.log\n")
+    assert status() == "pass"
+
+
+def test_the_homes_of_this_machine_are_looked_at(shell):
+    found = asked(shell, "local_accounts", what="home_directories_exist")
+    lost = [
+        user.pw_name
+        for user in pwd.getpwall()
+        if user.pw_uid >= 1000 and user.pw_uid != NOBODY and not Path(user.pw_dir).is_dir()
+        if not user.pw_shell.endswith(("/nologin", "/false"))
+    ]
+    assert found.status == ("fail" if lost else "pass")

@@ -115,22 +115,22 @@ class _Building:
 
     def add(self, service: str, scope: tuple[int, ...], depth: int) -> None:
         for line in self.files.get(service, ()):
-            words = re.findall(r"\[(?:\\.|[^\]\\])*\]|\S+", line.text)
-            if not words:
+            told = words(line.text)
+            if not told:
                 continue
             where = f"{line.path}:{line.number}"
-            if words[0] == "@include":
-                inner, inside = words[1] if len(words) == 2 else "", scope
+            if told[0] == "@include":
+                inner, inside = told[1] if len(told) == 2 else "", scope
             else:
-                if words[0].lstrip("-").lower() != self.kind:
+                if told[0].lstrip("-").lower() != self.kind:
                     continue
-                if len(words) < 3:
+                if len(told) < 3:
                     raise ValueError(f"{where}: a control or a module is missing")
-                control = words[1].lower()
+                control = told[1].lower()
                 if control not in {"include", "substack"}:
-                    self.entries.append(_entry(self.kind, words, where, scope))
+                    self.entries.append(_entry(self.kind, told, where, scope))
                     continue
-                inner = words[2]
+                inner = told[2]
                 inside = (*scope, len(self.entries) + 1) if control == "substack" else scope
             name = inner.rpartition("/")[2]
             if name not in self.files or depth >= _DEPTH:
@@ -139,15 +139,20 @@ class _Building:
             self.add(name, inside, depth + 1)
 
 
-def _entry(kind: str, words: Sequence[str], where: str, scope: tuple[int, ...]) -> Entry:
+def words(text: str) -> list[str]:
+    """Return the words of a line; what is in brackets is one."""
+    return re.findall(r"\[(?:\\.|[^\]\\])*\]|\S+", text)
+
+
+def _entry(kind: str, told: Sequence[str], where: str, scope: tuple[int, ...]) -> Entry:
     try:
-        actions = controls(words[1])
+        actions = controls(told[1])
     except ValueError as problem:
         raise ValueError(f"{where}: {problem}") from problem
     arguments = tuple(
-        word[1:-1].replace("\\]", "]") if word.startswith("[") else word for word in words[3:]
+        word[1:-1].replace("\\]", "]") if word.startswith("[") else word for word in told[3:]
     )
-    return Entry(kind, actions, module(words[2]), arguments, where, scope)
+    return Entry(kind, actions, module(told[2]), arguments, where, scope)
 
 
 def module(name: str) -> str:
