@@ -100,7 +100,12 @@ _HEAD = (
 
 
 def needed(corpus: Corpus) -> frozenset[str]:
-    """Return the capabilities that some gate of the corpus names."""
+    """Return the capabilities that some gate of the corpus names.
+
+    All of them where a gate is a variable, which may be another one for each host.
+    """
+    if any(one.gates for one in corpus.templates.values()):
+        return NAMES
     names: set[str] = set()
     for rule in corpus.rules.values():
         for implementation in rule.implementations:

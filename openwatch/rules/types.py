@@ -74,6 +74,7 @@ class Template(msgspec.Struct, frozen=True):
     file: str
     names: frozenset[str]  # the variables that stand anywhere in it
     judged: frozenset[str]  # those of them that stand in its checks and gates
+    gates: frozenset[str] = frozenset()  # those of them that stand in its gates
 
 
 class Tiers(msgspec.Struct, frozen=True):

@@ -35,13 +35,17 @@ def template(node: Node, file: str) -> Template | None:
     names = frozenset(names_in(node))
     if not names:
         return None
-    judged: set[str] = set()
+    checks, gates = _judged(node, "check"), _judged(node, "when")
+    return Template(node, file, names, checks | gates, gates)
+
+
+def _judged(node: Node, key: str) -> frozenset[str]:
+    """Return the variables that stand under a key of a rule's implementations."""
     written = (node.items or {}).get("implementations")
-    for one in (written.elements if written else None) or ():
-        for key in ("check", "when"):
-            if one.items and key in one.items:
-                judged |= set(names_in(one.items[key]))
-    return Template(node, file, names, frozenset(judged))
+    implementations = [one.items or {} for one in (written.elements if written else None) or ()]
+    return frozenset(
+        name for items in implementations if key in items for name in names_in(items[key])
+    )
 
 
 def names_in(node: Node) -> Iterator[str]:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openwatch.checks.types import Severity
-from openwatch.rules import capabilities
+from openwatch.rules import capabilities, load
+from openwatch.rules.resolve import Resolver
 from openwatch.rules.types import Check, Corpus, Implementation, Rule, When
 
 SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "sh"]]
@@ -141,6 +142,28 @@ def test_only_the_capabilities_that_gates_name_are_needed():
     )
     corpus = Corpus({"a": rule}, {}, (), b"", b"")
     assert capabilities.needed(corpus) == {"gdm", "apt", "ufw"}
+
+
+def test_all_are_needed_where_a_gate_is_a_variable(tmp_path):
+    """One that was not asked about would read as false, and choose the wrong implementation."""
+    text = """\
+id: a
+title: t
+description: d
+rationale: r
+severity: low
+category: system
+implementations:
+  - {when: {any: [{{ own_gate }}, apt]}, check: {method: file_exists, path: /x}}
+"""
+    (tmp_path / "a.yml").write_text(text)
+    (tmp_path / "variables" / "hosts").mkdir(parents=True)
+    for name, gate in (("defaults", "gdm"), ("hosts/h", "sssd")):
+        (tmp_path / "variables" / f"{name}.yml").write_text(f"variables: {{own_gate: {gate}}}")
+    corpus = load.read([tmp_path], {})
+    assert corpus.problems == ()
+    assert capabilities.needed(corpus) == capabilities.NAMES
+    assert capabilities.needed(Resolver(corpus).corpus("h")) == capabilities.NAMES
 
 
 def test_the_probe_asks_what_the_line_asks():
