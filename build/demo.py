@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 from openwatch import app, clock, log  # noqa: E402 - the path comes first
 from openwatch.accounts import sessions, users  # noqa: E402
 from openwatch.accounts.tokens import Tokens  # noqa: E402
+from openwatch.accounts.types import Factor  # noqa: E402
 from openwatch.config import Config  # noqa: E402
 from openwatch.config import load as load_config  # noqa: E402
 from openwatch.db.embedded import Server, reachable, wheel_programs  # noqa: E402
@@ -96,7 +97,9 @@ class Demo:
                 machine = NewHost(hostname=socket.gethostname(), ip_address="127.0.0.1")
                 hosts.create(db, machine, created_by=admin.id, transport=Transport.LOCAL)
             tokens = Tokens(jwt_keys)
-            self.token = sessions.issue(db, tokens, admin, now=clock.now()).access_token
+            self.token = sessions.issue(
+                db, tokens, admin, {Factor.LOCAL}, now=clock.now()
+            ).access_token
         return made
 
     @property

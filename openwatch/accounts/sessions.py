@@ -1,4 +1,4 @@
-"""Sign-ins: issued by one function whatever the way in, verified, refreshed, ended.
+"""Sessions: issued by one function whatever the way in, verified, listed, ended.
 
 A sign-in is one row of `sessions`. Its cookie, its refresh tokens and its access tokens all point
 there, so that ending the row ends them. Only SHA-256 of the random tokens is stored.
@@ -9,36 +9,35 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import secrets
+from collections.abc import Set as AbstractSet
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
 
 from openwatch import errors, ids
-from openwatch.accounts import passwords, users
+from openwatch.accounts import policy
 from openwatch.accounts.principals import principal, refusal
-from openwatch.accounts.tokens import Tokens
-from openwatch.accounts.types import Principal, Via
+from openwatch.accounts.tokens import LIFETIME, Tokens
+from openwatch.accounts.types import Client, Factor, Principal, Via
 from openwatch.accounts.users import User
+from openwatch.audit import trail
+from openwatch.audit.codes import Code
+from openwatch.audit.types import SYSTEM, Actor, ActorType, Resource
 from openwatch.clock import Instant
 from openwatch.db import Database, load
 from openwatch.db.postgres import Row
 
-IDLE = dt.timedelta(seconds=900)
-ABSOLUTE = dt.timedelta(seconds=43200)
 REFRESH = dt.timedelta(days=7)
+_KEPT = dt.timedelta(days=30)  # as long as an ended sign-in can still be looked at
 _SLIDE = dt.timedelta(seconds=5)  # a session is written at most this often
 _CLIP = 256
-_QUERIES = load("openwatch.accounts")
-
-
-class Client(msgspec.Struct, frozen=True):
-    """Where a request came from."""
-
-    remote_addr: str = ""
-    user_agent: str = ""
-
-
 _NOWHERE = Client()
+_QUERIES = load("openwatch.accounts", "sessions.sql")
+
+Why = Literal[
+    "user_logout", "admin_revoke", "suspicious_activity", "token_rotation", "session_expiry"
+]
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -50,63 +49,73 @@ class SignedIn(msgspec.Struct, frozen=True):
     refresh_token: str
     session_token: str
     csrf_token: str
+    must_enrol: bool = False
 
     def __repr__(self) -> str:
         """Name the user, never a token."""
         return f"SignedIn({self.user.username!r})"
 
 
-def login(
+class Session(msgspec.Struct, frozen=True):
+    """A sign-in as its user sees it."""
+
+    id: UUID
+    created_at: Instant
+    last_seen: Instant
+    expires_at: Instant
+    absolute_expires_at: Instant
+    remote_addr: str
+    user_agent: str
+    factors: tuple[str, ...]
+
+
+def issue(
     db: Database,
     tokens: Tokens,
-    username: str,
-    password: str,
+    user: User,
+    proven: AbstractSet[Factor],
     *,
     now: Instant,
     client: Client = _NOWHERE,
 ) -> SignedIn:
-    """Sign in with a password.
+    """Open a session for a user who has proved this much: the end of every way in.
 
-    Raise Unauthenticated (auth.invalid_credentials), the same after the same work for an unknown
-    user, a wrong password and a disabled account; Overloaded.
+    What the policy asks beyond that is decided here, so that no way in can skip it. Raise
+    Unauthenticated: auth.mfa_required; auth.invalid_credentials where the user was disabled,
+    deleted or given another password since `user` was read.
     """
-    user = users.find(db, username)
-    right = passwords.is_right(password, user.password_hash if user else None)
-    if user is None or not right or user.is_disabled:
-        raise errors.Unauthenticated(
-            "The user name or the password is not right.",
-            code="auth.invalid_credentials",
-            auth_method="password",
-        )
-    if passwords.is_outdated(user.password_hash):
-        db.run(
-            _QUERIES["set_password_hash"],
-            id=user.id,
-            was=user.password_hash,
-            password_hash=passwords.hashed(password),
-        )
-    return issue(db, tokens, user, now=now, client=client)
-
-
-def issue(
-    db: Database, tokens: Tokens, user: User, *, now: Instant, client: Client = _NOWHERE
-) -> SignedIn:
-    """Open a session for a user who has proved who they are: the end of every way in."""
-    session_id, session_token = ids.new_id(), _token()
+    session_id, session_token = ids.new_id(), new_token()
     with db.atomic():
+        if not db.value(_QUERIES["hold_user"], id=user.id, password_hash=user.password_hash):
+            raise invalid_credentials()
+        rules = policy.get(db)
+        end = now + rules.absolute
         db.run(
             _QUERIES["open_session"],
             id=session_id,
             user_id=user.id,
-            token_hash=_hash(session_token),
+            token_hash=digest(session_token),
             jwt_key_id=tokens.key_id,
             now=now,
-            expires_at=now + IDLE,
-            absolute_expires_at=now + ABSOLUTE,
+            expires_at=now + rules.idle,
+            absolute_expires_at=end,
             remote_addr=client.remote_addr[:_CLIP],
             user_agent=client.user_agent[:_CLIP],
+            factors=sorted(proven),
         )
-        _, refresh_token = _open_refresh(db, user.id, session_id, now, now + ABSOLUTE)
+        refresh_token = new_token()
+        open_refresh(db, user.id, session_id, refresh_token, now=now, end=end)
+        actor = actor_of(user.id, user.username, client, session_id)
+        db.run(_QUERIES["forget_sessions"], before=now - _KEPT)
+        record(db, Code.AUTH_SESSION_CREATED, actor, session_id, factors=sorted(proven))
+        record(
+            db,
+            Code.AUTH_TOKEN_ISSUED,
+            actor,
+            session_id,
+            token_type="access",  # noqa: S106 - its kind
+            ttl_seconds=int(LIFETIME.total_seconds()),
+        )
     return SignedIn(
         user=user,
         session_id=session_id,
@@ -125,158 +134,167 @@ def principal_of_session(
     `key_ids` are `Tokens.key_ids`: a session opened under another JWT key has ended. Raise
     Unauthenticated (auth.session_invalid) with the reason.
     """
-    row = db.row(_QUERIES["principal_of_cookie"], token_hash=_hash(token))
+    row = db.row(_QUERIES["principal_of_cookie"], token_hash=digest(token))
+    if row is not None and now >= min(row["expires_at"], row["absolute_expires_at"]):
+        _note_expiry(db, row, now)
     found = principal(row, Via.SESSION, now, key_ids, missing="invalid_session_token")
     if row is None or row["expires_at"] <= now:
         raise refusal("session_expired")
     if not background and now - row["last_seen"] >= _SLIDE:
-        db.run(_QUERIES["slide"], id=row["session_id"], now=now, expires_at=now + IDLE)
+        idle = dt.timedelta(seconds=row["idle_seconds"])
+        db.run(_QUERIES["slide"], id=row["session_id"], now=now, expires_at=now + idle)
     return found
 
 
-def refresh(
+def live(
+    db: Database, user_id: UUID, now: Instant, key_ids: frozenset[str]
+) -> tuple[Session, ...]:
+    """Return a user's sign-ins that can be used or renewed, the last used first."""
+    rows = db.rows(_QUERIES["live_sessions"], user_id=user_id, now=now, key_ids=sorted(key_ids))
+    return msgspec.convert(rows, tuple[Session, ...])
+
+
+def revoke(
     db: Database,
-    tokens: Tokens,
-    refresh_token: str,
-    *,
+    session_id: UUID,
     now: Instant,
-    renew_cookie: bool = False,
-    client: Client = _NOWHERE,
-) -> SignedIn:
-    """Exchange a refresh token for the next one; with `renew_cookie` for a new session cookie too.
+    *,
+    of: UUID | None = None,
+    why: Why = "admin_revoke",
+    actor: Actor = SYSTEM,
+) -> bool:
+    """End one sign-in and its refresh tokens, and record it; False where there was none to end.
 
-    Raise Unauthenticated: auth.refresh_invalid; auth.refresh_reused, after ending every sign-in
-    of the user; auth.session_expired past the absolute end (auth.refresh_invalid without cookie).
-    The session cookie in the result is "" where none was renewed.
+    With `of` only a sign-in of this user is ended.
     """
-    with db.atomic():  # raising inside would undo what reuse must end
-        row = db.row(_QUERIES["hold_refresh"], token_hash=_hash(refresh_token))
-        refused = _refusal_of_refresh(row, now, tokens.key_ids, renew_cookie=renew_cookie)
-        if row is not None and refused is not None and refused.code == "auth.refresh_reused":
-            db.run(_QUERIES["mark_reuse"], id=row["id"], now=now)
-            revoke_all(db, row["user_id"], now)
-        user = users.get(db, row["user_id"]) if row is not None and refused is None else None
-        if refused is None and (row is None or user is None or user.is_disabled):
-            refused = _refresh_invalid()
-        if refused is None and row is not None and user is not None:
-            return _rotated(
-                db, tokens, row, user, now=now, client=client, renew_cookie=renew_cookie
-            )
-    raise refused or _refresh_invalid()
-
-
-def revoke(db: Database, session_id: UUID, now: Instant) -> None:
-    """End one sign-in and its refresh tokens."""
     with db.atomic():
-        db.run(_QUERIES["revoke_session"], id=session_id, now=now)
+        if not db.run(_QUERIES["revoke_session"], id=session_id, user_id=of, now=now):
+            return False
         db.run(_QUERIES["revoke_refresh_of_session"], id=session_id, now=now)
+        record(db, Code.AUTH_SESSION_REVOKED, actor, session_id, reason=why)
+        record(db, Code.AUTH_TOKEN_REVOKED, actor, session_id, reason=why)
+    return True
 
 
-def revoke_all(db: Database, user_id: UUID, now: Instant) -> None:
-    """End every sign-in of a user and all refresh tokens."""
+def revoke_all(
+    db: Database,
+    user_id: UUID,
+    now: Instant,
+    *,
+    keep: UUID | None = None,
+    why: Why = "admin_revoke",
+    actor: Actor = SYSTEM,
+) -> int:
+    """End every sign-in of a user and all refresh tokens, but for one session that may be kept.
+
+    Return how many were ended; what ended is recorded in one event.
+    """
     with db.atomic():
-        db.run(_QUERIES["revoke_sessions_of_user"], user_id=user_id, now=now)
-        db.run(_QUERIES["revoke_refresh_of_user"], user_id=user_id, now=now)
+        ended = db.run(_QUERIES["revoke_sessions_of_user"], user_id=user_id, keep=keep, now=now)
+        chains = db.run(_QUERIES["revoke_refresh_of_user"], user_id=user_id, keep=keep, now=now)
+        for code, count in (
+            (Code.AUTH_SESSION_REVOKED, ended),
+            (Code.AUTH_TOKEN_REVOKED, chains),
+        ):
+            if count:
+                whose = Resource("user", str(user_id))
+                trail.record(db, code, actor=actor, resource=whose, reason=why, count=count)
+    return ended
 
 
 def logout(
-    db: Database, session_token: str | None, refresh_token: str | None, now: Instant
+    db: Database,
+    session_token: str | None,
+    refresh_token: str | None,
+    now: Instant,
+    client: Client = _NOWHERE,
 ) -> None:
     """End the sign-ins that the two cookies belong to; unknown ones are no error."""
-    found = set()
-    if session_token:
-        found.add(db.value(_QUERIES["session_of_cookie"], token_hash=_hash(session_token)))
-    if refresh_token:
-        found.add(db.value(_QUERIES["session_of_refresh"], token_hash=_hash(refresh_token)))
-    for session_id in found - {None}:
-        revoke(db, session_id, now)
+    found: dict[UUID, Row] = {}
+    for token, query in (
+        (session_token, "session_of_cookie"),
+        (refresh_token, "session_of_refresh"),
+    ):
+        row = db.row(_QUERIES[query], token_hash=digest(token)) if token else None
+        if row is not None:
+            found[row["id"]] = row
+    for session_id, row in found.items():
+        actor = actor_of(row["user_id"], row["username"], client, session_id)
+        with db.atomic():
+            if revoke(db, session_id, now, why="user_logout", actor=actor):
+                record(db, Code.AUTH_LOGOUT, actor, session_id)
 
 
-def _rotated(
-    db: Database,
-    tokens: Tokens,
-    row: Row,
-    user: User,
-    *,
-    now: Instant,
-    client: Client,
-    renew_cookie: bool,
-) -> SignedIn:
-    session_token = _token() if renew_cookie else ""
-    successor, next_refresh = _open_refresh(
-        db, user.id, row["session_id"], now, row["absolute_expires_at"]
-    )
-    db.run(_QUERIES["rotate_refresh"], id=row["id"], successor=successor)
-    db.run(
-        _QUERIES["renew_session"],
-        id=row["session_id"],
-        token_hash=_hash(session_token) if renew_cookie else None,
-        jwt_key_id=tokens.key_id,
-        now=now,
-        expires_at=now + IDLE,
-        remote_addr=client.remote_addr[:_CLIP],
-        user_agent=client.user_agent[:_CLIP],
-    )
-    return SignedIn(
-        user=user,
-        session_id=row["session_id"],
-        access_token=tokens.issue(user.id, row["session_id"], user.role, now),
-        refresh_token=next_refresh,
-        session_token=session_token,
-        csrf_token=secrets.token_hex(32) if renew_cookie else "",
-    )
+# -- what a renewal shares ---------------------------------------------------------------------
 
 
-def _refusal_of_refresh(
-    row: Row | None, now: Instant, key_ids: frozenset[str], *, renew_cookie: bool
-) -> errors.Unauthenticated | None:
-    """Return why a refresh token cannot be exchanged, None where it can."""
-    if row is None or row["expires_at"] <= now or row["jwt_key_id"] not in key_ids:
-        return _refresh_invalid()
-    is_ended = row["revoked_at"] is not None or row["session_revoked_at"] is not None
-    if row["rotated_to_id"] is not None and (row["reuse_detected_at"] or not is_ended):
-        return errors.Unauthenticated(
-            "This refresh token was used before; every sign-in of the user has been ended.",
-            code="auth.refresh_reused",
-        )
-    if is_ended:
-        return _refresh_invalid()
-    if row["absolute_expires_at"] <= now:
-        if renew_cookie:
-            return errors.Unauthenticated(
-                "This sign-in has reached its longest time; sign in again.",
-                code="auth.session_expired",
-            )
-        return _refresh_invalid()
-    return None
-
-
-def _refresh_invalid() -> errors.Unauthenticated:
-    return errors.Unauthenticated(
-        "This refresh token cannot be used; sign in again.", code="auth.refresh_invalid"
-    )
-
-
-def _open_refresh(
-    db: Database, user_id: UUID, session_id: UUID, now: Instant, absolute: Instant
-) -> tuple[UUID, str]:
-    token_id, token = ids.new_id(), _token()
+def open_refresh(
+    db: Database, user_id: UUID, session_id: UUID, token: str, *, now: Instant, end: Instant
+) -> UUID:
+    """Store a refresh token of a sign-in that ends at `end`, and return its id."""
+    token_id = ids.new_id()
     db.run(
         _QUERIES["open_refresh"],
         id=token_id,
         user_id=user_id,
         session_id=session_id,
-        token_hash=_hash(token),
+        token_hash=digest(token),
         now=now,
         expires_at=now + REFRESH,
-        absolute_expires_at=absolute,
+        absolute_expires_at=end,
     )
-    return token_id, token
+    return token_id
 
 
-def _token() -> str:
+def record(db: Database, code: Code, actor: Actor, session_id: UUID, **detail: Any) -> None:
+    """Record what happened to a sign-in."""
+    trail.record(db, code, actor=actor, resource=Resource("session", str(session_id)), **detail)
+
+
+def actor_of(
+    user_id: UUID, username: str, client: Client, session_id: UUID | None = None
+) -> Actor:
+    """Return a user at a client as the audit trail names them."""
+    return Actor(
+        ActorType.USER,
+        str(user_id),
+        username,
+        client.remote_addr[:_CLIP],
+        client.user_agent[:_CLIP],
+        session_id,
+    )
+
+
+def invalid_credentials() -> errors.Unauthenticated:
+    """Return the one refusal of a sign-in, whatever was wrong."""
+    return errors.Unauthenticated(
+        "The user name or the password is not right.",
+        code="auth.invalid_credentials",
+        auth_method="password",
+    )
+
+
+def new_token() -> str:
+    """Return 256 random bits."""
     return secrets.token_urlsafe(32)
 
 
-def _hash(token: str) -> bytes:
+def digest(token: str) -> bytes:
+    """Return what is stored of a token."""
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+def _note_expiry(db: Database, row: Row, now: Instant) -> None:
+    """Record, once, that a session has run out."""
+    if row["expired_at"] is not None or row["revoked_at"] is not None:
+        return
+    with db.atomic():
+        if db.value(_QUERIES["note_expiry"], id=row["session_id"], now=now):
+            ran_out = row["absolute_expires_at"] <= now
+            record(
+                db,
+                Code.AUTH_SESSION_EXPIRED,
+                actor_of(row["user_id"], row["username"], _NOWHERE, row["session_id"]),
+                row["session_id"],
+                reason="absolute_timeout" if ran_out else "idle_timeout",
+            )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import hmac
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -25,7 +26,7 @@ from openwatch.db import Database, load
 LIFETIME = dt.timedelta(seconds=1800)
 _ALGORITHM = "RS256"
 _CLAIMS = ("sub", "iat", "exp", "jti", "sid")
-_QUERIES = load("openwatch.accounts")
+_QUERIES = load("openwatch.accounts", "sessions.sql")
 
 
 def key_id(key: RSAPublicKey) -> str:
@@ -44,6 +45,12 @@ class Tokens:
         if not keys:
             raise errors.KeyFileError("there is no JWT key")
         self._signer = keys[0]
+        private = keys[0].private_bytes(
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        self._secret = hashlib.sha256(b"openwatch-refresh-v1\0" + private).digest()
         self._public = {key_id(k.public_key()): k.public_key() for k in keys}
         self.key_id = key_id(keys[0].public_key())
         self.key_ids = frozenset(self._public)
@@ -59,6 +66,12 @@ class Tokens:
             "sid": str(session_id),
         }
         return jwt.encode(claims, self._signer, _ALGORITHM, headers={"kid": self.key_id})
+
+    def derived(self, purpose: str, token: str) -> str:
+        """Return 256 bits that only who has the key and the token can tell, the same each time."""
+        message = f"{purpose}\0{token}".encode("utf-8", "replace")
+        mac = hmac.digest(self._secret, message, "sha256")
+        return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
     def principal(self, db: Database, token: str, now: Instant | None = None) -> Principal:
         """Return who shows the token, with what their roles permit now.

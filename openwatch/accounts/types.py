@@ -20,6 +20,21 @@ class Via(enum.StrEnum):
     LOCAL = "local"  # the command line on this machine
 
 
+class Factor(enum.StrEnum):
+    """What somebody proved in order to sign in."""
+
+    PASSWORD = "password"  # noqa: S105
+    OTP = "otp"  # a one-time code, or a recovery code in its place
+    LOCAL = "local"  # that they command this machine's account
+
+
+class Client(msgspec.Struct, frozen=True):
+    """Where a request came from."""
+
+    remote_addr: str = ""
+    user_agent: str = ""
+
+
 class Scope(msgspec.Struct, frozen=True):
     """Which hosts a caller may see and touch: every query about hosts takes one.
 
@@ -42,6 +57,7 @@ class Principal(msgspec.Struct, frozen=True):
     scope: Scope = EVERYTHING
     token_id: UUID | None = None  # the API token that was shown
     token_name: str = ""
+    must_enrol: bool = False  # the policy asks for a second factor that the user has not got
 
     @property
     def is_anonymous(self) -> bool:

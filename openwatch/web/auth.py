@@ -21,6 +21,16 @@ _ANONYMOUS_PATHS = frozenset(
         "/api/v1/auth/refresh-cookie",
     }
 )
+# All that somebody may do whose policy asks for a second factor that they have not got.
+_ENROLMENT = frozenset(
+    {
+        "postAuthMFAEnroll",
+        "postAuthMFAVerify",
+        "getAuthMFA",
+        "getAuthMe",
+        "getAuthMePermissions",
+    }
+)
 _EVENTS = "/api/v1/events"
 _API_TOKEN = "owk_"  # noqa: S105 - a prefix
 
@@ -35,9 +45,8 @@ def principal_of(services: Services, req: falcon.Request) -> Principal:
         return ANONYMOUS
     cookie = req.cookies.get(SESSION_COOKIE)
     if cookie:
-        is_background = req.get_header("X-Background-Refresh") == "1" or req.path == _EVENTS
         return principal_of_session(
-            services.db, cookie, clock.now(), is_background, services.tokens.key_ids
+            services.db, cookie, clock.now(), is_background(req), services.tokens.key_ids
         )
     header = req.get_header("Authorization")
     if not header:
@@ -50,6 +59,11 @@ def principal_of(services: Services, req: falcon.Request) -> Principal:
     return services.tokens.principal(services.db, token.strip())
 
 
+def is_background(req: falcon.Request) -> bool:
+    """Say whether a page asks by itself: that keeps no session alive."""
+    return req.get_header("X-Background-Refresh") == "1" or req.path == _EVENTS
+
+
 def authorise(operation: Operation, principal: Principal) -> None:
     """Raise Unauthenticated or Forbidden where the caller may not run the operation."""
     needed = operation.permission
@@ -58,6 +72,12 @@ def authorise(operation: Operation, principal: Principal) -> None:
     if principal.is_anonymous:
         detail = {} if isinstance(needed, Access) else {"required_permission": needed.value}
         raise errors.Unauthenticated("Sign in first.", **detail)
+    if principal.must_enrol and operation.id not in _ENROLMENT:
+        raise errors.Forbidden(
+            "Set up a second factor first; until then nothing else can be done.",
+            code="auth.mfa_required",
+            enrol="/api/v1/auth/mfa:enroll",
+        )
     if needed is not Access.SESSION and needed not in principal.permissions:
         raise errors.Forbidden(
             f"This needs the permission {needed.value}.",

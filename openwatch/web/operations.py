@@ -49,6 +49,7 @@ class Context(msgspec.Struct):
     correlation_id: str
     remote_addr: str = ""
     user_agent: str = ""
+    is_background: bool = False  # a page asks by itself: nobody is there
     cookies: dict[str, str] = {}
     set_cookies: list[Cookie] = []
     headers: dict[str, str] = {}  # response headers

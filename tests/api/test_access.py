@@ -21,6 +21,11 @@ KEY = host_key("ssh-ed25519", b"a key")
 BODIES: dict[str, Any] = {
     "postHosts": {"hostname": "db-1", "ip_address": "192.0.2.9"},
     "patchHostByID": {"port": 2222},
+    "putAuthPolicy": {
+        "require_mfa": False,
+        "session_idle_timeout_seconds": 900,
+        "session_absolute_timeout_seconds": 43200,
+    },
     "postHostKeysApprove": {"fingerprint": KEY.fingerprint},
     "postHostKeysReject": {"fingerprint": KEY.fingerprint},
     "postCredentials": {
@@ -103,7 +108,13 @@ def test_the_operations_that_need_no_permission_are_these() -> None:
         "postAuthRefreshCookie",
         "getAuthMePermissions",
     }
-    assert {row.id for row in ALL if row.permission is Access.SESSION} == {"getAuthMe"}
+    assert {row.id for row in ALL if row.permission is Access.SESSION} == {
+        "getAuthMe",
+        "getAuthSessions",
+        "deleteAuthSession",
+        "postAuthSessionsRevokeOthers",
+        "postAuthPasswordChange",
+    }
 
 
 @pytest.mark.parametrize(

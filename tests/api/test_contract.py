@@ -79,7 +79,8 @@ def test_every_malformed_id_and_unknown_method_is_refused_in_one_shape(anonymous
     for row in ROWS:
         if "{" in row.path:
             assert_error(anonymous(row.method, filled(row, "not-a-uuid")), 400)
-        response = anonymous("PUT", filled(row))
+        known = {other.method for other in ROWS if route_of(other.path) == route_of(row.path)}
+        response = anonymous(min({"PUT", "PATCH", "DELETE"} - known), filled(row))
         assert_error(response, 405)
         assert row.method in response.headers["Allow"]
 

@@ -11,15 +11,17 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from openwatch import clock, errors, ids
 from openwatch.accounts import passwords, roles, sessions, users
+from openwatch.accounts.login import login
 from openwatch.accounts.permissions import Permission
-from openwatch.accounts.sessions import Client
+from openwatch.accounts.refresh import refresh
 from openwatch.accounts.tokens import Tokens, key_id
-from openwatch.accounts.types import Principal, Via
+from openwatch.accounts.types import Client, Principal, Via
 from openwatch.db import Database, Query
 
 PASSWORD = "correct horse battery"
 NOW = clock.now().replace(microsecond=0)
 SECOND = dt.timedelta(seconds=1)
+IDLE, ABSOLUTE = dt.timedelta(seconds=900), dt.timedelta(seconds=43200)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def test_a_user_signs_in_and_has_the_permissions_of_every_role(
         "INSERT INTO user_roles (user_id, role_id) VALUES (:id, 'custom')",
         id=alice.id,
     )
-    signed = sessions.login(
+    signed = login(
         database, tokens, "alice", PASSWORD, now=NOW, client=Client("10.0.0.1", "x" * 999)
     )
     cookie = _principal(database, tokens, signed)
@@ -98,7 +100,7 @@ def test_a_user_signs_in_and_has_the_permissions_of_every_role(
 
 
 def test_no_token_is_stored_or_shown(database: Database, tokens: Tokens, alice) -> None:
-    signed = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
     secrets = [signed.session_token, signed.refresh_token, signed.access_token]
     dump = str(_sql(database, "SELECT s::text, r::text FROM sessions s, refresh_tokens r"))
     for secret in secrets:
@@ -115,11 +117,11 @@ def test_unknown_wrong_and_disabled_are_refused_alike(
     refusals = []
     for name, password in (("nobody", PASSWORD), ("alice", "wrong"), ("Alice", PASSWORD)):
         with pytest.raises(errors.Unauthenticated) as refused:
-            sessions.login(database, tokens, name, password, now=NOW)
+            login(database, tokens, name, password, now=NOW)
         refusals.append((refused.value.code, refused.value.message, str(refused.value.detail)))
     _run(database, "UPDATE users SET disabled_at = clock_timestamp()")
     with pytest.raises(errors.Unauthenticated) as refused:
-        sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
+        login(database, tokens, "alice", PASSWORD, now=NOW)
     refusals.append((refused.value.code, refused.value.message, str(refused.value.detail)))
     assert len(set(refusals)) == 1
     assert refusals[0][0] == "auth.invalid_credentials"
@@ -129,26 +131,26 @@ def test_unknown_wrong_and_disabled_are_refused_alike(
 def test_a_session_slides_to_its_absolute_end_and_no_further(
     database: Database, tokens: Tokens, alice
 ) -> None:
-    signed = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
     now = NOW
-    while now < NOW + sessions.ABSOLUTE:
+    while now < NOW + ABSOLUTE:
         _principal(database, tokens, signed, now)
-        now += sessions.IDLE - SECOND
+        now += IDLE - SECOND
     with pytest.raises(errors.Unauthenticated) as refused:
-        _principal(database, tokens, signed, NOW + sessions.ABSOLUTE)
+        _principal(database, tokens, signed, NOW + ABSOLUTE)
     assert _reason(refused) == "session_expired"
 
 
 def test_an_idle_session_ends_and_background_requests_keep_none_alive(
     database: Database, tokens: Tokens, alice
 ) -> None:
-    signed = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
-    _principal(database, tokens, signed, NOW + sessions.IDLE - SECOND, background=True)
+    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+    _principal(database, tokens, signed, NOW + IDLE - SECOND, background=True)
     with pytest.raises(errors.Unauthenticated) as refused:
-        _principal(database, tokens, signed, NOW + sessions.IDLE)
+        _principal(database, tokens, signed, NOW + IDLE)
     assert _reason(refused) == "session_expired"
     # The access token lives by its own half hour, not by the cookie's idle time.
-    tokens.principal(database, signed.access_token, NOW + sessions.IDLE)
+    tokens.principal(database, signed.access_token, NOW + IDLE)
 
 
 def test_whatever_ends_an_account_ends_every_way_in(
@@ -160,7 +162,7 @@ def test_whatever_ends_an_account_ends_every_way_in(
         ("UPDATE sessions SET revoked_at = clock_timestamp()", "session_revoked"),
     ):
         _run(database, "UPDATE users SET disabled_at = NULL, deleted_at = NULL")
-        signed = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
+        signed = login(database, tokens, "alice", PASSWORD, now=NOW)
         _run(database, statement)
         with pytest.raises(errors.Unauthenticated) as refused:
             _principal(database, tokens, signed)
@@ -169,7 +171,7 @@ def test_whatever_ends_an_account_ends_every_way_in(
             tokens.principal(database, signed.access_token, NOW)
         assert _reason(refused) == reason
         with pytest.raises(errors.Unauthenticated) as refused:
-            sessions.refresh(database, tokens, signed.refresh_token, now=NOW)
+            refresh(database, tokens, signed.refresh_token, now=NOW)
         assert refused.value.code == "auth.refresh_invalid"
 
 
@@ -183,7 +185,7 @@ def test_an_unknown_cookie_is_refused(database: Database, tokens: Tokens) -> Non
 def test_another_jwt_key_ends_all_sessions_and_a_kept_old_one_none(
     database: Database, tokens: Tokens, alice, keys
 ) -> None:
-    signed = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
     rotated, replaced = Tokens([keys[1], keys[0]]), Tokens(keys[1:])
     assert _principal(database, rotated, signed).username == "alice"
     assert rotated.principal(database, signed.access_token, NOW).username == "alice"
@@ -193,14 +195,14 @@ def test_another_jwt_key_ends_all_sessions_and_a_kept_old_one_none(
     with pytest.raises(errors.Unauthenticated):
         replaced.principal(database, signed.access_token, NOW)
     with pytest.raises(errors.Unauthenticated):
-        sessions.refresh(database, replaced, signed.refresh_token, now=NOW)
+        refresh(database, replaced, signed.refresh_token, now=NOW)
     # A refresh under the new key carries the session over.
-    renewed = sessions.refresh(database, rotated, signed.refresh_token, now=NOW)
+    renewed = refresh(database, rotated, signed.refresh_token, now=NOW)
     assert replaced.principal(database, renewed.access_token, NOW).username == "alice"
 
 
 def test_forged_tokens_are_refused(database: Database, tokens: Tokens, alice, keys) -> None:
-    signed = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
     claims = jwt.decode(signed.access_token, options={"verify_signature": False})
     assert set(claims) == {"sub", "iat", "exp", "jti", "role", "sid"}
     assert claims["exp"] - claims["iat"] == 1800
@@ -236,13 +238,13 @@ def test_forged_tokens_are_refused(database: Database, tokens: Tokens, alice, ke
 def test_refresh_rotates_and_keeps_the_session(
     database: Database, tokens: Tokens, alice
 ) -> None:
-    signed = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
-    second = sessions.refresh(database, tokens, signed.refresh_token, now=NOW + SECOND)
+    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+    second = refresh(database, tokens, signed.refresh_token, now=NOW + SECOND)
     assert second.refresh_token != signed.refresh_token
     assert second.session_id == signed.session_id
     assert second.session_token == ""
     assert _principal(database, tokens, signed).username == "alice"
-    third = sessions.refresh(database, tokens, second.refresh_token, now=NOW, renew_cookie=True)
+    third = refresh(database, tokens, second.refresh_token, now=NOW, renew_cookie=True)
     assert _principal(database, tokens, third).username == "alice"
     with pytest.raises(errors.Unauthenticated):
         _principal(database, tokens, signed)
@@ -251,36 +253,34 @@ def test_refresh_rotates_and_keeps_the_session(
 def test_a_refresh_cookie_revives_an_idle_session_up_to_its_absolute_end(
     database: Database, tokens: Tokens, alice
 ) -> None:
-    signed = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
-    later = NOW + sessions.ABSOLUTE - SECOND
-    renewed = sessions.refresh(
-        database, tokens, signed.refresh_token, now=later, renew_cookie=True
-    )
+    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+    later = NOW + ABSOLUTE - SECOND
+    renewed = refresh(database, tokens, signed.refresh_token, now=later, renew_cookie=True)
     _principal(database, tokens, renewed, later)
-    end = NOW + sessions.ABSOLUTE
+    end = NOW + ABSOLUTE
     with pytest.raises(errors.Unauthenticated):
         _principal(database, tokens, renewed, end)
     with pytest.raises(errors.Unauthenticated) as refused:
-        sessions.refresh(database, tokens, renewed.refresh_token, now=end, renew_cookie=True)
+        refresh(database, tokens, renewed.refresh_token, now=end, renew_cookie=True)
     assert refused.value.code == "auth.session_expired"
     with pytest.raises(errors.Unauthenticated) as refused:
-        sessions.refresh(database, tokens, renewed.refresh_token, now=end)
+        refresh(database, tokens, renewed.refresh_token, now=end)
     assert refused.value.code == "auth.refresh_invalid"
 
 
 def test_a_refresh_token_shown_twice_ends_everything(
     database: Database, tokens: Tokens, alice
 ) -> None:
-    first = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
-    other = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
-    second = sessions.refresh(database, tokens, first.refresh_token, now=NOW)
+    first = login(database, tokens, "alice", PASSWORD, now=NOW)
+    other = login(database, tokens, "alice", PASSWORD, now=NOW)
+    second = refresh(database, tokens, first.refresh_token, now=NOW)
     for _ in range(2):
         with pytest.raises(errors.Unauthenticated) as refused:
-            sessions.refresh(database, tokens, first.refresh_token, now=NOW)
+            refresh(database, tokens, first.refresh_token, now=NOW)
         assert refused.value.code == "auth.refresh_reused"
     for ended in (second, other):
         with pytest.raises(errors.Unauthenticated) as refused:
-            sessions.refresh(database, tokens, ended.refresh_token, now=NOW)
+            refresh(database, tokens, ended.refresh_token, now=NOW)
         assert refused.value.code == "auth.refresh_invalid"
     with pytest.raises(errors.Unauthenticated):
         _principal(database, tokens, other)
@@ -291,12 +291,12 @@ def test_a_refresh_token_shown_twice_ends_everything(
 def test_a_replay_after_logout_ends_nobody_elses_sign_in(
     database: Database, tokens: Tokens, alice
 ) -> None:
-    first = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
-    second = sessions.refresh(database, tokens, first.refresh_token, now=NOW)
-    other = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
+    first = login(database, tokens, "alice", PASSWORD, now=NOW)
+    second = refresh(database, tokens, first.refresh_token, now=NOW)
+    other = login(database, tokens, "alice", PASSWORD, now=NOW)
     sessions.logout(database, None, second.refresh_token, NOW)
     with pytest.raises(errors.Unauthenticated) as refused:
-        sessions.refresh(database, tokens, first.refresh_token, now=NOW)
+        refresh(database, tokens, first.refresh_token, now=NOW)
     assert refused.value.code == "auth.refresh_invalid"
     assert _principal(database, tokens, other).username == "alice"
 
@@ -304,14 +304,14 @@ def test_a_replay_after_logout_ends_nobody_elses_sign_in(
 def test_two_refreshes_at_once_never_both_succeed(
     database: Database, dsn: str, tokens: Tokens, alice
 ) -> None:
-    signed = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
     start, outcomes = threading.Barrier(4), []
 
     def attempt() -> None:
         with database.scope():
             start.wait()
             try:
-                sessions.refresh(database, tokens, signed.refresh_token, now=NOW)
+                refresh(database, tokens, signed.refresh_token, now=NOW)
                 outcomes.append("ok")
             except errors.Unauthenticated as refused:
                 outcomes.append(refused.code)
@@ -329,12 +329,12 @@ def test_logout_ends_the_session_of_either_cookie_and_forgives_nonsense(
 ) -> None:
     sessions.logout(database, "nonsense", None, NOW)
     sessions.logout(database, None, None, NOW)
-    signed = sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
     sessions.logout(database, signed.session_token, None, NOW)
     with pytest.raises(errors.Unauthenticated):
         _principal(database, tokens, signed)
     with pytest.raises(errors.Unauthenticated):
-        sessions.refresh(database, tokens, signed.refresh_token, now=NOW)
+        refresh(database, tokens, signed.refresh_token, now=NOW)
 
 
 def test_a_weak_stored_hash_is_replaced_at_the_next_sign_in(
@@ -346,10 +346,10 @@ def test_a_weak_stored_hash_is_replaced_at_the_next_sign_in(
         salt=b"0" * 16, length=32, iterations=1, lanes=1, memory_cost=1024
     ).derive_phc_encoded(PASSWORD.encode())
     _run(database, "UPDATE users SET password_hash = :hash", hash=weak)
-    sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
+    login(database, tokens, "alice", PASSWORD, now=NOW)
     (row,) = _sql(database, "SELECT password_hash FROM users")
     assert row["password_hash"].startswith("$argon2id$v=19$m=65536,t=3,p=1$")
-    sessions.login(database, tokens, "alice", PASSWORD, now=NOW)
+    login(database, tokens, "alice", PASSWORD, now=NOW)
 
 
 def test_a_user_needs_a_free_name_an_address_and_a_password_of_its_length(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from openwatch.web.api import (
     auth,
+    auth_policy,
     compliance,
     credentials,
     health,
@@ -12,12 +13,15 @@ from openwatch.web.api import (
     posture,
     scan_requests,
     scans,
+    sessions,
 )
 from openwatch.web.operations import Operation
 
 ALL: tuple[Operation, ...] = (
     *health.OPERATIONS,
     *auth.OPERATIONS,
+    *sessions.OPERATIONS,
+    *auth_policy.OPERATIONS,
     *hosts.OPERATIONS,
     *scan_requests.OPERATIONS,
     *host_keys.OPERATIONS,

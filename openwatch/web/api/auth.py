@@ -8,8 +8,12 @@ from uuid import UUID
 import msgspec
 
 from openwatch import clock, errors
+from openwatch.accounts import refresh as renewal
 from openwatch.accounts import roles, sessions, users
-from openwatch.accounts.sessions import Client, SignedIn
+from openwatch.accounts.login import change_password as change
+from openwatch.accounts.login import login as sign_in
+from openwatch.accounts.sessions import SignedIn
+from openwatch.accounts.types import Client
 from openwatch.accounts.users import User
 from openwatch.web.operations import Access, Context, Cookie, Operation
 
@@ -36,6 +40,17 @@ class RefreshRequest(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """Show no token."""
         return "RefreshRequest(***)"
+
+
+class PasswordChangeRequest(msgspec.Struct, frozen=True):
+    """The password that is, and the one that shall be."""
+
+    current_password: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    new_password: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+
+    def __repr__(self) -> str:
+        """Show no password."""
+        return "PasswordChangeRequest(***)"
 
 
 class AuthMeResponse(msgspec.Struct, frozen=True):
@@ -81,7 +96,7 @@ class AuthMePermissionsResponse(msgspec.Struct, frozen=True):
 
 def login(ctx: Context, body: LoginRequest) -> AuthLoginResponse:
     """Sign in with a password: tokens for programs, cookies for browsers."""
-    signed = sessions.login(
+    signed = sign_in(
         ctx.services.db,
         ctx.services.tokens,
         body.username,
@@ -99,7 +114,7 @@ def logout(ctx: Context) -> None:
         ctx.set_cookies.append(Cookie(name, "", http_only=name != _CSRF, max_age=_CLEARED))
     session, refresh = ctx.cookies.get(_SESSION), ctx.cookies.get(_REFRESH)
     try:
-        sessions.logout(ctx.services.db, session, refresh, clock.now())
+        sessions.logout(ctx.services.db, session, refresh, clock.now(), _client(ctx))
     except errors.StorageError as error:
         incomplete = errors.StorageError(f"a sign-out was not recorded: {error}")
         incomplete.code = "auth.logout_incomplete"
@@ -108,7 +123,7 @@ def logout(ctx: Context) -> None:
 
 def refresh(ctx: Context, body: RefreshRequest) -> AuthLoginResponse:
     """Exchange a refresh token for new tokens."""
-    signed = sessions.refresh(
+    signed = renewal.refresh(
         ctx.services.db,
         ctx.services.tokens,
         body.refresh_token,
@@ -122,12 +137,13 @@ def refresh_cookie(ctx: Context) -> AuthMeResponse:
     """Exchange the refresh cookie for new cookies; a refusal clears them."""
     token = ctx.cookies.get(_REFRESH, "")
     try:
-        signed = sessions.refresh(
+        signed = renewal.refresh(
             ctx.services.db,
             ctx.services.tokens,
             token,
             now=clock.now(),
             renew_cookie=True,
+            background=ctx.is_background,
             client=_client(ctx),
         )
     except errors.Unauthenticated:
@@ -139,11 +155,28 @@ def refresh_cookie(ctx: Context) -> AuthMeResponse:
 
 
 def me(ctx: Context) -> AuthMeResponse:
-    """Return the signed-in user."""
-    user = users.get(ctx.services.db, ctx.principal.user_id) if ctx.principal.user_id else None
+    """Return the signed-in user; an API token is none."""
+    who = ctx.principal
+    user = users.get(ctx.services.db, who.user_id) if who.user_id and who.session_id else None
     if user is None:
         raise errors.Unauthenticated("Sign in first.")
     return _me(user)
+
+
+def change_password(ctx: Context, body: PasswordChangeRequest) -> None:
+    """Set a new password; every other sign-in of the user ends, this one and API tokens stay."""
+    who = ctx.principal
+    if who.user_id is None or who.session_id is None:
+        raise errors.Unauthenticated("Sign in first.")
+    change(
+        ctx.services.db,
+        who.user_id,
+        who.session_id,
+        body.current_password,
+        body.new_password,
+        now=clock.now(),
+        client=_client(ctx),
+    )
 
 
 def my_permissions(ctx: Context) -> AuthMePermissionsResponse:
@@ -201,7 +234,7 @@ OPERATIONS: tuple[Operation, ...] = (
         body=LoginRequest,
         returns=AuthLoginResponse,
         tag="auth",
-        errors=(401, 429, 503),
+        errors=(401, 403, 429, 503),
     ),
     Operation(
         id="postAuthLogout",
@@ -244,6 +277,17 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Say who is signed in",
         returns=AuthMeResponse,
         tag="auth",
+    ),
+    Operation(
+        id="postAuthPasswordChange",
+        method="POST",
+        path="/api/v1/auth/password:change",
+        permission=Access.SESSION,
+        handler=change_password,
+        summary="Change one's own password",
+        body=PasswordChangeRequest,
+        tag="auth",
+        errors=(429, 503),
     ),
     Operation(
         id="getAuthMePermissions",
