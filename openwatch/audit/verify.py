@@ -33,6 +33,7 @@ class Report(msgspec.Struct, frozen=True):
     checkpoints: int
     last: Checkpoint | None
     unsigned: int
+    proven: int  # events that a trusted key stands for
     unproven: int  # events that no trusted key stands for, without those that came just now
     signed_by: tuple[str, ...]
     problems: tuple[str, ...]
@@ -45,7 +46,7 @@ class Report(msgspec.Struct, frozen=True):
     @property
     def is_authenticated(self) -> bool:
         """True where a trusted key stands for every event, but those of the last minutes."""
-        return not self.is_broken and self.last is not None and not self.unproven
+        return not self.is_broken and self.proven > 0 and not self.unproven
 
 
 def verify(db: Database, is_signed: Signed, trusted: Iterable[str]) -> Report:
@@ -96,7 +97,9 @@ class _Walk:
             checkpoints=self._counted,
             last=self._last,
             unsigned=position - signed_to,
-            unproven=max(0, self._old - self._proven) + (waiting if is_overdue else 0),
+            proven=self._proven,
+            unproven=max(0, max(self._old, signed_to) - self._proven)
+            + (waiting if is_overdue else 0),
             signed_by=tuple(sorted(self._signed_by)),
             problems=tuple(self._problems),
         )

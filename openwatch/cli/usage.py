@@ -35,6 +35,7 @@ Usage:
                        [--config FILE] [--log-level LEVEL] [--json]
   openwatch verify [--host HOST] [--trust FINGERPRINT]... [--export FILE | --from FILE]
                    [--config FILE] [--log-level LEVEL]
+  openwatch verify --audit [--trust FINGERPRINT]... [--config FILE] [--log-level LEVEL]
   openwatch keys list [--config FILE] [--log-level LEVEL]
   openwatch openapi
   openwatch --version
@@ -49,7 +50,8 @@ Commands:
   check          Scan a host now and print what was found; needs no database.
   rules          Look at the rules, check a directory of one's own, or say why a rule is judged on
                  a host as it is; test judges stored answers by other rules, without asking a host.
-  verify         Check that the evidence is what was signed, in the database or in an export.
+  verify         Check that the evidence is what was signed, in the database or in an export;
+                 with --audit, that nothing in the audit trail was changed, removed or cut off.
   keys list      Print the fingerprints of the keys, to write down.
   openapi        Print the description of the API.
 
@@ -105,7 +107,8 @@ Judging stored answers:
   --at DATE               What hosts answered by then: a day (its end), or an instant with its zone.
   --corpus DIR            By the rules of this directory alone; by the server's if not given.
 
-Verifying evidence:
+Verifying evidence and the audit trail:
+  --audit                 Verify the audit trail instead.
   --trust FINGERPRINT     Trust this key, and those it endorsed; may be given again.
   --export FILE           Write what was verified into a file that needs no database.
   --from FILE             Verify such a file; nothing else is read.

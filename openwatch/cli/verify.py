@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from openwatch import errors
-from openwatch.cli import DONE, FAILED, UNABLE, Arguments, UsageError, complain
+from openwatch.cli import DONE, FAILED, UNABLE, Arguments, UsageError, complain, verify_audit
 from openwatch.cli.arguments import configured
 from openwatch.cli.logs import start_logging
 from openwatch.cli.outcome import printable
@@ -20,7 +20,10 @@ from openwatch.scans import agreement
 
 def run(arguments: Arguments) -> int:
     """Verify, print, and return the exit status that the usage describes."""
-    verifier = Verifier(_fingerprints(arguments["--trust"]))
+    trusted = _fingerprints(arguments["--trust"])
+    if arguments["--audit"]:
+        return verify_audit.run(arguments, trusted)
+    verifier = Verifier(trusted)
     if arguments["--from"]:
         _offline(verifier, Path(arguments["--from"]), arguments["--host"])
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import threading
 from pathlib import Path
@@ -85,7 +86,23 @@ def test_a_sealed_trail_is_consistent_and_authentic_where_its_key_is_trusted(
     assert report.signed_by == (made.signing_key,)
     untrusted = verified(database)
     assert not untrusted.is_broken
-    assert untrusted.is_authenticated is False or untrusted.unproven == 0
+    assert not untrusted.is_authenticated
+    assert untrusted.unproven == 7
+
+
+def test_what_nobody_seals_or_signs_for_in_five_minutes_is_not_authentic(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(database, 3)
+    made = seal(database)
+    assert made is not None
+    write(database, 2, 3)
+    assert verified(database, made.signing_key).is_authenticated
+    monkeypatch.setattr("openwatch.audit.verify._PATIENCE", dt.timedelta(0))
+    assert verified(database, made.signing_key).unproven == 2
+    chain.seal(database)
+    report = verified(database, made.signing_key)
+    assert (report.unproven, report.is_authenticated, report.problems) == (2, False, ())
 
 
 TAMPERING = {
