@@ -4,7 +4,7 @@ OpenWatchError
   ConfigError                 the configuration, a key file or the command's input is unusable
     KeyFileError
   Rejected                    what the caller sent cannot be accepted
-    InvalidInput  NotFound  Conflict  Gone  TooLarge
+    InvalidInput  NotFound  Conflict  PreconditionFailed  Gone  TooLarge
     Unauthenticated  Forbidden  RateLimited  Overloaded
   RuleError                   a rule document, with file and line
   StorageError                PostgreSQL said no
@@ -87,6 +87,12 @@ class Conflict(Rejected):
     """It collides with what exists."""
 
     code = "resource.conflict"
+
+
+class PreconditionFailed(Rejected):
+    """It has been changed since the caller read it."""
+
+    code = "resource.precondition_failed"
 
 
 class Gone(Rejected):

@@ -59,6 +59,20 @@ class Server(msgspec.Struct, frozen=True):
             are_networks,
         ),
     ] = ()
+    requests_per_principal: Annotated[
+        int,
+        number(
+            "How many requests one signed-in user or API token may send a minute; 0 for any number.",
+            0,
+            1_000_000,
+        ),
+    ] = 1200
+    requests_per_address: Annotated[
+        int,
+        number(
+            "How many requests one address may send a minute; 0 for any number.", 0, 1_000_000
+        ),
+    ] = 2400
     metrics_listen: Annotated[
         str,
         host_port(

@@ -256,6 +256,17 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
             self.close_when_flushed = True
         self.server.pull_trigger()
 
+    def abort(self) -> None:
+        """Close the connection of a stream at once: the client sees that something is missing."""
+        with self.outbuf_lock:
+            self.will_close = True
+        self.server.pull_trigger()
+
+    @property
+    def backlog(self) -> int:
+        """How many bytes are waiting for the client."""
+        return int(self.total_outbufs_len)
+
     def _queue(self, data: bytes) -> None:
         self.outbufs[-1].append(data)
         self.total_outbufs_len += len(data)

@@ -19,6 +19,7 @@ from openwatch.web.requests import MAX_BODY
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _WHERE = re.compile(r" - at `(?P<path>[^`]*)`$")
+_UNKNOWN = re.compile(r"contains unknown field `(?P<field>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]*)`")
 _PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _MOST_TEXT = 512
@@ -70,12 +71,7 @@ def query(operation: Operation, text: str) -> Any:
 
 def body(operation: Operation, req: falcon.Request) -> Any:
     """Return the request's body as the row's Struct, with its defaults where it may be left out."""
-    announced = req.content_length or 0
-    if announced > MAX_BODY:
-        raise _too_large(announced)
-    raw = req.bounded_stream.read(MAX_BODY + 1)
-    if len(raw) > MAX_BODY:
-        raise _too_large(len(raw))
+    raw = raw_body(req)
     if not raw.strip():
         if not operation.needs_body:
             return operation.body()
@@ -96,6 +92,21 @@ def body(operation: Operation, req: falcon.Request) -> Any:
             f"The body is not valid JSON: {reason}.", code="validation.malformed", pointer=""
         ) from None
     return decoded
+
+
+def raw_body(req: falcon.Request) -> bytes:
+    """Return the body as it was sent, however often it is asked for. Raise TooLarge."""
+    known: bytes | None = req.context.get("body")
+    if known is not None:
+        return known
+    announced = req.content_length or 0
+    if announced > MAX_BODY:
+        raise _too_large(announced)
+    raw: bytes = req.bounded_stream.read(MAX_BODY + 1)
+    if len(raw) > MAX_BODY:
+        raise _too_large(len(raw))
+    req.context.body = raw
+    return raw
 
 
 def _uuid(name: str, value: str) -> UUID:
@@ -162,14 +173,18 @@ def _invalid_body(reason: str) -> errors.InvalidInput:
     found = _WHERE.search(reason)
     path = found["path"] if found else ""
     steps = [a or b for a, b in _PATH_STEP.findall(path)]
-    missing = _MISSING.search(reason)
-    if missing:
-        steps.append(missing["field"])
+    missing, unknown = _MISSING.search(reason), _UNKNOWN.search(reason)
+    if named := missing or unknown:
+        steps.append(named["field"])
     pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
     return errors.InvalidInput(
         f"The body cannot be used: {_WHERE.sub('', reason)}"
         + (f" at {pointer}." if pointer else "."),
-        code="validation.field_required" if missing else "validation.invalid_body",
+        code="validation.field_required"
+        if missing
+        else "validation.field_unknown"
+        if unknown
+        else "validation.invalid_body",
         pointer=pointer,
         **({"field": steps[-1]} if steps else {}),
     )

@@ -20,11 +20,14 @@ from openwatch.web.operations import Operation
 SESSION_COOKIE = "openwatch_session"
 CSRF_COOKIE = "XSRF-TOKEN"
 CSRF_HEADER = "X-CSRF-Token"
-LIMITED = frozenset({"/api/v1/auth/login", "/api/v1/auth/mfa:verify"})
+LIMITED = frozenset(
+    {"/api/v1/auth/login", "/api/v1/auth/mfa:verify", "/api/v1/auth/password:change"}
+)
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_PAGES = ("same-origin", "none")  # "none": the person themselves, not a page
 _WITHOUT_CSRF = "/api/v1/auth/"
+_WITH_CSRF = "/api/v1/auth/sessions"  # ours, so no client knows it without
 _MOST_ADDRESSES = 10_000
 _TURN_PAUSE = 2  # seconds after which a sign-in may be tried again
 _V6_SITE = 64  # bits: one client owns at least such a network
@@ -106,7 +109,7 @@ def require_csrf(req: falcon.Request) -> None:
             "Another site's page made the browser send this.", code="authz.csrf_invalid"
         )
     if (
-        req.path.startswith(_WITHOUT_CSRF)
+        (req.path.startswith(_WITHOUT_CSRF) and not req.path.startswith(_WITH_CSRF))
         or req.get_header("Authorization")
         or not req.cookies.get(SESSION_COOKIE)
     ):
@@ -133,7 +136,7 @@ class Attempts:
 
     def require(self, address: str) -> None:
         """Count one attempt. Raise RateLimited where there were too many before it."""
-        key, now = _site(address), clock.monotonic()
+        key, now = site(address), clock.monotonic()
         with self._lock:
             seen = self._seen.setdefault(key, deque())
             self._seen.move_to_end(key)
@@ -212,7 +215,7 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
     return mapped or parsed
 
 
-def _site(address: str) -> str:
+def site(address: str) -> str:
     """Return what one client can be counted by: an IPv4 address, or the /64 of an IPv6 one."""
     parsed = _parsed(address)
     if isinstance(parsed, ipaddress.IPv6Address):

@@ -20,6 +20,8 @@ from openwatch.audit import trail
 from openwatch.audit.codes import Code
 from openwatch.audit.types import Actor, ActorType, Outcome, Resource
 from openwatch.db.pages import Listing
+from openwatch.web import conditional
+from openwatch.web.exports import Exports
 
 if TYPE_CHECKING:
     from openwatch.web.services import Services
@@ -55,6 +57,8 @@ class Context(msgspec.Struct):
     headers: dict[str, str] = {}  # response headers
     operation: Operation | None = None
     parameters: dict[str, Any] = {}  # the path's, as values
+    if_match: str | None = None
+    exports: Exports = msgspec.field(default_factory=Exports)
 
     @property
     def actor(self) -> Actor:
@@ -86,6 +90,18 @@ class Context(msgspec.Struct):
             **detail,
         )
 
+    def etag(self, *version: object) -> str:
+        """Send the ETag of the thing's version (its id and `updated_at`) and return it."""
+        self.headers["ETag"] = tag = conditional.etag(*version)
+        return tag
+
+    def require_match(self, *version: object) -> None:
+        """Raise PreconditionFailed where the caller has seen another version than this one.
+
+        Call it once the row is locked. The row says `takes_if_match`.
+        """
+        conditional.require_match(self.if_match, conditional.etag(*version))
+
 
 class Operation(msgspec.Struct, frozen=True):
     """One endpoint."""
@@ -105,6 +121,12 @@ class Operation(msgspec.Struct, frozen=True):
     texts: tuple[str, ...] = ()  # path parameters that are free text
     errors: tuple[int, ...] = ()  # statuses beyond those every operation may give
     idempotency_key: bool = False  # the header is required (api-contract 1.11)
+    takes_if_match: bool = False  # the handler calls `ctx.require_match`: 412
+    secret_response: bool = False  # it shows a secret once: never kept for a repeated request
+    is_ours: bool = (
+        False  # no client of the reference calls it: unknown body fields are refused
+    )
+    is_export: bool = False  # the handler returns what `ctx.exports.start` gives it
     needs_database: bool = True  # False only for a public one that must answer without it
     listing: Listing | None = None  # a list that is given in pages; its query is a PageQuery
     produces: str = "application/json"  # else the handler returns bytes, or a Stream

@@ -38,6 +38,7 @@ STATUS: dict[type[BaseException], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.Gone: 410,
+    errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
@@ -64,7 +65,13 @@ _FAULT: dict[str, Fault] = {
     "host.transport_refused": "policy",
 }
 _RETRYABLE = frozenset(
-    {"auth.session_invalid", "conflict.scan_active", "scan.already_running", "server.internal"}
+    {
+        "auth.session_invalid",
+        "conflict.scan_active",
+        "idempotency.in_progress",
+        "scan.already_running",
+        "server.internal",
+    }
 )
 _INTERNAL = (
     "Something went wrong on the server; its log has the details under the correlation id."

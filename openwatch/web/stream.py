@@ -21,6 +21,13 @@ class Wire(Protocol):
     def end(self) -> None:
         """Close the connection once what is queued has been sent."""
 
+    def abort(self) -> None:
+        """Close the connection without the end of the response."""
+
+    @property
+    def backlog(self) -> int:
+        """How many bytes are queued."""
+
 
 class Stream:
     """Bytes to one client, from any thread, never blocking the sender."""
@@ -34,6 +41,13 @@ class Stream:
         self._waiting_bytes = 0
         self._wire: Wire | None = None
         self._is_open = True
+        self._is_aborted = False
+
+    @property
+    def backlog(self) -> int:
+        """How many bytes the client has yet to take."""
+        wire = self._wire
+        return self._waiting_bytes if wire is None else wire.backlog
 
     @property
     def is_open(self) -> bool:
@@ -57,13 +71,21 @@ class Stream:
 
     def end(self) -> None:
         """End the stream, from either side; a second call does nothing."""
+        self._close(is_aborted=False)
+
+    def abort(self) -> None:
+        """End the stream so that the client sees that the response is not whole."""
+        self._close(is_aborted=True)
+
+    def _close(self, *, is_aborted: bool) -> None:
         with self._lock:
             if not self._is_open:
                 return
             self._is_open = False
+            self._is_aborted = is_aborted
             wire = self._wire
         if wire is not None:
-            wire.end()
+            (wire.abort if is_aborted else wire.end)()
         if self._on_end is not None:
             self._on_end()
 
@@ -76,7 +98,7 @@ class Stream:
                 wire.push(data)
             self._waiting.clear()
         if not is_open:
-            wire.end()
+            (wire.abort if self._is_aborted else wire.end)()
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the opening, as the WSGI body of the response."""
