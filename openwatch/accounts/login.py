@@ -42,17 +42,7 @@ def login(
     user, a wrong password and a disabled account; Forbidden (auth.account_locked); Overloaded.
     """
     attempt = Attempt(username, client.remote_addr)
-    try:
-        user, reason = _judged(db, attempt, password, now)
-    except errors.Forbidden:
-        _record_failure(db, username, None, client, "account_locked")
-        raise
-    if user is None or reason:
-        with db.atomic():
-            lockout.failed(db, attempt, now)
-            _record_failure(db, username, user, client, reason)
-        raise invalid_credentials()
-    user = _with_strong_hash(db, user, password)
+    user = _with_strong_hash(db, _verified(db, attempt, password, now, client), password)
     proven = {Factor.PASSWORD}
     with db.atomic():
         signed = sessions.issue(db, tokens, user, proven, now=now, client=client)
@@ -88,16 +78,17 @@ def change_password(
         raise errors.Unauthenticated("Sign in first.")
     attempt = Attempt(user.username, client.remote_addr)
     actor = actor_of(user.id, user.username, client, session_id)
-    found, reason = _judged(db, attempt, current, now)
-    if found is None or found.id != user_id or reason:
-        with db.atomic():
-            lockout.failed(db, attempt, now)
-            _record_failure(db, user.username, user, client, reason)
-        raise invalid_credentials()
+    verified = _verified(db, attempt, current, now, client)
     with db.atomic():
         lockout.succeeded(db, attempt, user.id, now)
     set_password(
-        db, found, new, now=now, actor=actor, code=Code.AUTH_PASSWORD_CHANGED, keep=session_id
+        db,
+        verified,
+        new,
+        now=now,
+        actor=actor,
+        code=Code.AUTH_PASSWORD_CHANGED,
+        keep=session_id,
     )
 
 
@@ -151,25 +142,36 @@ def set_password(
         )
 
 
-def _judged(
-    db: Database, attempt: Attempt, password: str, now: Instant
-) -> tuple[User | None, str]:
-    """Return the user of the name, and why they may not come in; "" where they may.
+def _verified(
+    db: Database, attempt: Attempt, password: str, now: Instant, client: Client
+) -> User:
+    """Return the user whose name and password these are; count and record it where they are nobody's.
 
     The same statements and one hash for everybody. Raise Forbidden (auth.account_locked), before
-    anything is hashed; Overloaded.
+    anything is hashed; Unauthenticated (auth.invalid_credentials); Overloaded.
     """
-    lockout.require_open(db, attempt, now)
-    with passwords.turn():
-        # While this one waited for its turn, those before it may have used up what was free.
+    try:
         lockout.require_open(db, attempt, now)
-        user = users.find(db, attempt.username)
-        is_right = passwords.matches(password, user.password_hash if user else None)
+        with passwords.turn():
+            # While this one waited for its turn, those before it may have used up what was free.
+            lockout.require_open(db, attempt, now)
+            user = users.find(db, attempt.username)
+            is_right = passwords.matches(password, user.password_hash if user else None)
+            if user is not None and is_right and not user.is_disabled:
+                return user
+            with db.atomic():
+                lockout.failed(db, attempt, now)
+                _record_failure(db, attempt.username, user, client, _reason(user, is_right))
+    except errors.Forbidden:
+        _record_failure(db, attempt.username, None, client, "account_locked")
+        raise
+    raise invalid_credentials()
+
+
+def _reason(user: User | None, is_right: bool) -> str:
     if user is None:
-        return None, "unknown_user"
-    if not is_right:
-        return user, "wrong_password"
-    return user, "account_disabled" if user.is_disabled else ""
+        return "unknown_user"
+    return "account_disabled" if is_right else "wrong_password"
 
 
 def _with_strong_hash(db: Database, user: User, password: str) -> User:
