@@ -167,7 +167,7 @@ def _tally(outcome: Outcome, elsewhere: int) -> list[str]:
         "score "
         + ("none: nothing could be evaluated" if points is None else f"{points:.2f} %"),
     ]
-    lines += [f"rule not loaded: {p.file}:{p.line}: {p.message}" for p in outcome.problems]
+    lines += [f"mistake in the rules: {p.file}:{p.line}: {p.message}" for p in outcome.problems]
     return lines + [f"note: {printable(note)}" for note in outcome.notes]
 
 

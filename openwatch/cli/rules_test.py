@@ -88,7 +88,7 @@ def _tested(db: Database, rules: Corpus, at: dt.datetime | None, arguments: Argu
         print(msgspec.json.format(msgspec.json.encode(body), indent=2).decode())
         return status
     for problem in rules.problems:
-        complain(f"rule not loaded: {problem.file}:{problem.line}: {problem.message}")
+        complain(f"mistake in the rules: {problem.file}:{problem.line}: {problem.message}")
     print(_summary(tally))
     return status
 

@@ -58,7 +58,7 @@ def test_a_rule_that_did_not_load_was_not_judged() -> None:
     problem = Problem("x.yml", 3, "unknown key")
     found = scanned(PASS, problems=(problem,))
     assert found.exit_status == 3
-    assert "rule not loaded: x.yml:3: unknown key" in outcome.table(found)
+    assert "mistake in the rules: x.yml:3: unknown key" in outcome.table(found)
 
 
 def test_the_table_ends_with_the_worst() -> None:
