@@ -8,11 +8,18 @@ import msgspec
 
 from openwatch import errors, ids
 from openwatch.db import Database, load
+from openwatch.db.pages import WHOLE, Column, Listing, Page, fetch
 from openwatch.fleet import hosts, tables
 from openwatch.fleet.types import AuthMethod, Credential, Scope, Secrets
 from openwatch.ssh.keys import PrivateKey, parse_private_key
 from openwatch.vault import Vault
 
+LISTING = Listing(
+    sorts=(Column("created_at", "timestamptz"), Column("name"), Column("username")),
+    searched=("name", "username", "description", "ssh_key_fingerprint"),
+    filters=(Column("scope"), Column("scope_id", "uuid"), Column("auth_method")),
+    is_descending=False,
+)
 _QUERIES = load("openwatch.fleet")
 _TABLE = "credentials"
 _COLUMNS = {
@@ -93,9 +100,12 @@ def get(db: Database, credential_id: UUID) -> Credential:
     return msgspec.convert(row, Credential)
 
 
-def listed(db: Database) -> tuple[Credential, ...]:
-    """Return the active credentials, the oldest first."""
-    return tuple(msgspec.convert(row, Credential) for row in db.rows(_QUERIES["credentials"]))
+def listed(
+    db: Database, page: Page = WHOLE
+) -> tuple[tuple[Credential, ...], tuple[str, str] | None]:
+    """Return a page of the active credentials, the oldest first, and where the next begins."""
+    found = fetch(db, _QUERIES["credentials"], LISTING, page)
+    return tuple(msgspec.convert(row, Credential) for row in found.rows), found.last
 
 
 def resolve(db: Database, host_id: UUID) -> Credential | None:

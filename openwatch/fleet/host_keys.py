@@ -8,9 +8,19 @@ import msgspec
 
 from openwatch import errors, ids
 from openwatch.db import Database, load
+from openwatch.db.pages import WHOLE, Column, Listing, Page, fetch
 from openwatch.fleet.types import KeyState, StoredHostKey
 from openwatch.ssh.types import HostKey
 
+LISTING = Listing(
+    sorts=(
+        Column("first_seen", "timestamptz"),
+        Column("last_seen", "timestamptz"),
+        Column("key_type"),
+    ),
+    searched=("fingerprint", "key_type", "decided_by"),
+    filters=(Column("state"), Column("key_type")),
+)
 _QUERIES = load("openwatch.fleet")
 _POLICY = "policy: scan.trust_first_host_key"
 
@@ -49,10 +59,12 @@ def seen(db: Database, host: int, key: HostKey, *, trust_first: bool = False) ->
             )
 
 
-def listed(db: Database, host_id: UUID) -> tuple[StoredHostKey, ...]:
-    """Return every key a host has shown, the newest first."""
-    rows = db.rows(_QUERIES["host_keys"], host_id=host_id)
-    return tuple(msgspec.convert(row, StoredHostKey) for row in rows)
+def listed(
+    db: Database, host_id: UUID, page: Page = WHOLE
+) -> tuple[tuple[StoredHostKey, ...], tuple[str, str] | None]:
+    """Return a page of the keys a host has shown, the newest first, and where the next begins."""
+    found = fetch(db, _QUERIES["host_keys"], LISTING, page, host_id=host_id)
+    return tuple(msgspec.convert(row, StoredHostKey) for row in found.rows), found.last
 
 
 def approve(db: Database, host_id: UUID, fingerprint: str, by: str) -> StoredHostKey:

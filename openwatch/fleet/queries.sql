@@ -88,13 +88,12 @@ SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_meth
   FROM credentials c
  WHERE c.id = :id AND c.is_active
 
--- credentials: the active credentials, the oldest first
+-- credentials: the active credentials
 SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_method,
        c.ssh_key_fingerprint, c.ssh_key_type, c.ssh_key_bits, c.ssh_key_comment, c.is_default,
        c.is_active, c.created_by, c.created_at, c.updated_at
   FROM credentials c
  WHERE c.is_active
- ORDER BY c.created_at, c.id
 
 -- resolve_credential: the newest credential of a host itself, else the system's default
 SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_method,
@@ -111,12 +110,11 @@ SELECT encrypted_password, encrypted_private_key, encrypted_private_key_passphra
   FROM credentials
  WHERE id = :id AND is_active
 
--- host_keys: every key a host has shown, the newest first
+-- host_keys: every key a host has shown
 SELECT k.id, k.key_type, k.public_key, k.fingerprint, k.state, k.first_seen, k.last_seen,
        k.decided_at, k.decided_by
   FROM host_keys k
  WHERE k.host = :host_id
- ORDER BY k.first_seen DESC, k.id DESC
 
 -- approved_keys: the keys by which a host is known
 SELECT k.key_type, k.public_key, k.fingerprint

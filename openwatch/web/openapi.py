@@ -12,6 +12,7 @@ import msgspec
 import yaml
 
 from openwatch import __version__
+from openwatch.web.idempotency import MUTATIONS
 from openwatch.web.operations import Access, Context, Operation
 from openwatch.web.problems import ErrorEnvelope
 
@@ -160,16 +161,21 @@ def _parameters(row: Operation, schemas: _Schemas) -> list[dict[str, Any]]:
         }
         for field in (msgspec.structs.fields(row.query) if row.query is not None else ())
     ]
-    if row.idempotency_key:
-        found.append(
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": True,
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-            }
-        )
+    if _may_be_repeated(row):
+        found.append(_header("Idempotency-Key", {"minLength": 1, "maxLength": 255}, row))
+    if row.takes_if_match:
+        found.append(_header("If-Match", {}, row))
     return found
+
+
+def _may_be_repeated(row: Operation) -> bool:
+    return row.method in MUTATIONS and row.permission is not Access.PUBLIC
+
+
+def _header(name: str, bounds: dict[str, Any], row: Operation) -> dict[str, Any]:
+    is_required = row.idempotency_key and name == "Idempotency-Key"
+    schema = {"type": "string", **bounds}
+    return {"name": name, "in": "header", "required": is_required, "schema": schema}
 
 
 def _bounded(row: Operation, name: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -207,11 +213,17 @@ def _responses(row: Operation, schemas: _Schemas) -> dict[str, Any]:
 def _error_statuses(row: Operation) -> set[int]:
     found = {500, *row.errors}
     if row.needs_database:
-        found.add(503)
+        found |= {401, 429, 503, 504}
     if "{" in row.path:
         found |= {400, 404}
-    if row.query is not None or row.idempotency_key:
+    if row.query is not None:
         found.add(400)
+    if row.method in MUTATIONS:
+        found.add(403)  # a page of another site
+    if _may_be_repeated(row):
+        found |= {400, 409, 413}
+    if row.takes_if_match:
+        found.add(412)
     if row.body is not None:
         found |= {400, 413}
     if row.permission is not Access.PUBLIC:

@@ -15,7 +15,10 @@ import ssl
 import stat
 from pathlib import Path
 
-from openwatch import clock, errors, log
+import msgspec
+
+from openwatch import clock, errors, ids, log
+from openwatch.web import headers, problems
 
 HANDSHAKE_RECORD = b"\x16"  # the first byte a TLS client sends (RFC 8446 section 5.1)
 # What a socket that does not block says instead of waiting.
@@ -23,11 +26,7 @@ WAIT = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, Interrupte
 
 _LOOK_EVERY = 5.0  # seconds between two looks at the files
 _LOOKS_LIKE_HTTP = re.compile(rb"[A-Z]{1,10}(\Z| )")
-_ADVICE = b"This port speaks HTTPS: use https:// in the URL.\n"
-_NOT_TLS = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
-) % (len(_ADVICE), _ADVICE)
+_ADVICE = "This port speaks HTTPS: use https:// in the URL."
 
 _logger = logging.getLogger(__name__)
 _Seen = tuple[tuple[int, int, int], ...]  # inode, size and modification time of each file
@@ -98,9 +97,22 @@ def refuse(client: socket.socket) -> bool:
     """Tell a client that speaks plain HTTP what to do; False where it speaks neither."""
     with contextlib.suppress(OSError):
         if _LOOKS_LIKE_HTTP.match(client.recv(65536)):
-            client.send(_NOT_TLS)
+            client.send(_advice())
             return True
     return False
+
+
+def _advice() -> bytes:
+    """Return the API's one envelope, as a whole response."""
+    correlation_id = ids.correlation_id()
+    body = msgspec.json.encode(
+        problems.simple(400, "validation.malformed", _ADVICE, correlation_id)
+    )
+    head = (
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        f"{headers.CORRELATION}: {correlation_id}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def say_goodbye(client: socket.socket) -> None:

@@ -165,7 +165,7 @@ def test_the_operations_that_need_no_permission_are_these() -> None:
             "/hosts/{hosts}/host-keys:approve",
             {"fingerprint": "x", "y": 1},
             400,
-            "validation.invalid_body",
+            "validation.field_unknown",
         ),
         (
             "POST",

@@ -145,3 +145,16 @@ def test_the_hosts_are_whole_unless_a_page_is_asked_for(admin, services) -> None
     names = [host["hostname"] for host in narrowed.json["hosts"]]
     assert names == ["web-25", "web-23", "web-21"]
     assert admin("GET", "/hosts", query={"environment": "prod"}).json == {"hosts": []}
+
+
+def test_a_host_is_changed_only_as_it_was_read(admin) -> None:
+    made = admin("POST", "/hosts", body={"hostname": "a", "ip_address": "192.0.2.1"}).json
+    path = f"/hosts/{made['id']}"
+    tag = admin("GET", path).headers["ETag"]
+    first = admin("PATCH", path, body={"port": 23}, headers={"If-Match": tag})
+    assert first.status_code == 200
+    assert first.headers["ETag"] == admin("GET", path).headers["ETag"] != tag
+    second = admin("PATCH", path, body={"port": 24}, headers={"If-Match": tag})
+    assert second.status_code == 412
+    assert admin("GET", path).json["host"]["port"] == 23
+    assert admin("PATCH", path, body={"port": 25}).status_code == 200

@@ -275,7 +275,7 @@ def test_credentials_that_make_no_sense_are_refused_without_a_secret(
         assert refused.value.code == code
         assert "hunter2" not in refused.value.message
         assert "wrong-phrase" not in refused.value.message
-    assert credentials.listed(database) == ()
+    assert credentials.listed(database)[0] == ()
     credentials.create(database, vault, _system())
     with pytest.raises(errors.Conflict) as conflict:
         credentials.create(database, vault, _system(name="second"))
@@ -341,7 +341,7 @@ def test_a_host_key_waits_for_a_decision_and_a_new_one_takes_its_place(
     )
     for _ in range(2):
         host_keys.seen(database, host.key, first)
-    assert [k.state for k in host_keys.listed(database, host.id)] == [KeyState.PENDING]
+    assert [k.state for k in host_keys.listed(database, host.id)[0]] == [KeyState.PENDING]
     assert host_keys.approved(database, host.key) == ()
     with pytest.raises(errors.NotFound):
         host_keys.approve(database, host.id, second.fingerprint, "ann")
@@ -353,7 +353,7 @@ def test_a_host_key_waits_for_a_decision_and_a_new_one_takes_its_place(
     host_keys.approve(database, host.id, other.fingerprint, "ann")
     host_keys.approve(database, host.id, second.fingerprint, "ann")
     assert host_keys.approved(database, host.key) == (second, other)
-    states = {k.fingerprint: k.state for k in host_keys.listed(database, host.id)}
+    states = {k.fingerprint: k.state for k in host_keys.listed(database, host.id)[0]}
     assert states[first.fingerprint] is KeyState.ROTATED
     host_keys.reject(database, host.id, second.fingerprint, "ann")
     host_keys.seen(database, host.key, second)
@@ -366,7 +366,7 @@ def test_policy_trusts_the_first_key_of_a_host_and_no_other(database: Database) 
     host_keys.seen(database, host.key, first, trust_first=True)
     host_keys.seen(database, host.key, second, trust_first=True)
     assert host_keys.approved(database, host.key) == (first,)
-    stored = {k.fingerprint: k for k in host_keys.listed(database, host.id)}
+    stored = {k.fingerprint: k for k in host_keys.listed(database, host.id)[0]}
     assert "trust_first" in (stored[first.fingerprint].decided_by or "")
     host_keys.reject(database, host.id, first.fingerprint, "ann")
     host_keys.seen(database, host.key, first, trust_first=True)

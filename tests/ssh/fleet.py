@@ -108,7 +108,7 @@ class Fleet:
 
     def keys(self, host: Host) -> list[tuple[str, KeyState]]:
         """The keys a host has shown."""
-        return [(k.fingerprint, k.state) for k in host_keys.listed(self.db, host.id)]
+        return [(k.fingerprint, k.state) for k in host_keys.listed(self.db, host.id)[0]]
 
     def approve(self, host: Host) -> None:
         """Approve the key that the host has shown."""

@@ -13,6 +13,7 @@ from openwatch.fleet import credentials, hosts
 from openwatch.fleet.credentials import NewCredential
 from openwatch.fleet.types import AuthMethod, Credential, Scope, Secrets
 from openwatch.web.operations import Context, Operation
+from openwatch.web.paging import PageQuery, cursor_of, page_of
 
 
 class CredentialCreateRequest(msgspec.Struct, frozen=True):
@@ -55,16 +56,26 @@ class CredentialResponse(msgspec.Struct, frozen=True, omit_defaults=True, kw_onl
     updated_at: Instant
 
 
-class CredentialListResponse(msgspec.Struct, frozen=True):
-    """The active credentials, the oldest first."""
+class CredentialsQuery(PageQuery, frozen=True, kw_only=True):
+    """Which credentials."""
+
+    scope: Scope | None = None
+    scope_id: UUID | None = None
+    auth_method: AuthMethod | None = None
+
+
+class CredentialListResponse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The active credentials, the oldest first; all of them where no page was asked for."""
 
     credentials: tuple[CredentialResponse, ...]
+    next_cursor: str | None = None
 
 
-def list_all(ctx: Context) -> CredentialListResponse:
+def list_all(ctx: Context, query: CredentialsQuery) -> CredentialListResponse:
     """Return the active credentials."""
+    found, last = credentials.listed(ctx.services.db, page_of(ctx, query))
     return CredentialListResponse(
-        tuple(_response(found) for found in credentials.listed(ctx.services.db))
+        tuple(_response(one) for one in found), cursor_of(ctx, query, last)
     )
 
 
@@ -115,6 +126,8 @@ OPERATIONS: tuple[Operation, ...] = (
         permission=Permission.CREDENTIAL_READ,
         handler=list_all,
         summary="List the active credentials, without their secrets",
+        query=CredentialsQuery,
+        listing=credentials.LISTING,
         returns=CredentialListResponse,
         tag="credentials",
     ),

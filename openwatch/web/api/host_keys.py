@@ -14,6 +14,7 @@ from openwatch.clock import Instant
 from openwatch.fleet import host_keys, hosts
 from openwatch.fleet.types import Host, KeyState, StoredHostKey
 from openwatch.web.operations import Context, Operation
+from openwatch.web.paging import PageQuery, cursor_of, page_of
 
 
 class HostKeyResponse(msgspec.Struct, frozen=True):
@@ -28,10 +29,18 @@ class HostKeyResponse(msgspec.Struct, frozen=True):
     decided_by: str | None
 
 
-class HostKeyListResponse(msgspec.Struct, frozen=True):
-    """Every key a host has shown, the newest first."""
+class HostKeysQuery(PageQuery, frozen=True, kw_only=True):
+    """Which of a host's keys."""
+
+    state: KeyState | None = None
+    key_type: str | None = None
+
+
+class HostKeyListResponse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The keys a host has shown, the newest first; all of them where no page was asked for."""
 
     host_keys: tuple[HostKeyResponse, ...]
+    next_cursor: str | None = None
 
 
 class HostKeyDecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,11 +49,13 @@ class HostKeyDecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=
     fingerprint: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
-def list_all(ctx: Context, id: UUID) -> HostKeyListResponse:  # noqa: A002 - the path's name for it
-    """Return every key a host has shown."""
+def list_all(ctx: Context, query: HostKeysQuery, id: UUID) -> HostKeyListResponse:  # noqa: A002 - the path's name for it
+    """Return the keys a host has shown."""
     host = hosts.get(ctx.services.db, id)
-    found = host_keys.listed(ctx.services.db, host.id)
-    return HostKeyListResponse(tuple(_response(key) for key in found))
+    found, last = host_keys.listed(ctx.services.db, host.id, page_of(ctx, query))
+    return HostKeyListResponse(
+        tuple(_response(key) for key in found), cursor_of(ctx, query, last)
+    )
 
 
 def approve(ctx: Context, body: HostKeyDecisionRequest, id: UUID) -> HostKeyResponse:  # noqa: A002 - as above
@@ -98,6 +109,8 @@ OPERATIONS: tuple[Operation, ...] = (
         permission=Permission.HOST_READ,
         handler=list_all,
         summary="List the SSH keys that a host has shown",
+        query=HostKeysQuery,
+        listing=host_keys.LISTING,
         returns=HostKeyListResponse,
         tag="hosts",
         errors=(404,),

@@ -163,6 +163,7 @@ def get(ctx: Context, query: LensQuery, id: UUID) -> HostDetailResponse:  # noqa
     latest = store.latest(db, [host.key]).get(host.key, Latest())
     posture = history.as_of(db, lens=query.framework or ALL.name, hosts=[host.key])
     counts = next((row.counts for row in (*posture.fresh, *posture.stale)), Counts())
+    ctx.etag(id, host.updated_at)
     return HostDetailResponse(
         host=HostResponse(**_shown(host)),
         compliance_summary=HostComplianceSummary(**_counted(counts)),
@@ -182,6 +183,7 @@ def change(ctx: Context, body: HostUpdateRequest, id: UUID) -> HostResponse:  # 
     with db.atomic():
         hosts.hold(db, id)
         before = hosts.get(db, id)
+        ctx.require_match(id, before.updated_at)
         host = hosts.change(db, id, changes)
         ctx.record(
             Code.HOST_UPDATED,
@@ -190,6 +192,7 @@ def change(ctx: Context, body: HostUpdateRequest, id: UUID) -> HostResponse:  # 
             old={name: getattr(before, name) for name in changes},
             new={name: getattr(host, name) for name in changes},
         )
+    ctx.etag(id, host.updated_at)
     return HostResponse(**_shown(host))
 
 
@@ -269,6 +272,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=change,
         summary="Change what is said of a host",
         body=HostUpdateRequest,
+        takes_if_match=True,
         returns=HostResponse,
         tag="hosts",
         errors=(404, 409),
