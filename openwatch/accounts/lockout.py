@@ -147,8 +147,11 @@ def site_of(address: str) -> str:
 
 
 def _wait(level: float, free: int) -> float:
-    """Return the seconds that follow a failure which raised a counter to this level."""
-    return 0.0 if level < free else float(_FIRST * 2 ** (level - free))
+    """Return the seconds that follow a failure which raised a counter to this level.
+
+    What sank while one typed does not make the last free failure free again.
+    """
+    return 0.0 if level < free - 0.5 else float(_FIRST * 2 ** max(0.0, level - free))
 
 
 def _digest(kind: str, text: str) -> bytes:

@@ -120,7 +120,9 @@ class _Attempt(msgspec.Struct, frozen=True):
             and row["session_hash"] == digest(self.tokens.derived("session", self.token))
         )
         if not is_last or user is None or user.is_disabled:
-            return _invalid()
+            behind = _invalid()
+            behind.retryable = True  # the browser may hold a newer one by now: it keeps its cookies
+            return behind
         return self._signed_in(row, user)
 
     def _reused(self, row: Row) -> errors.Unauthenticated:

@@ -146,9 +146,10 @@ def refresh_cookie(ctx: Context) -> AuthMeResponse:
             background=ctx.is_background,
             client=_client(ctx),
         )
-    except errors.Unauthenticated:
-        for name in (_SESSION, _REFRESH):
-            ctx.set_cookies.append(Cookie(name, "", max_age=_CLEARED))
+    except errors.Unauthenticated as refused:
+        if not refused.retryable:
+            for name in (_SESSION, _REFRESH):
+                ctx.set_cookies.append(Cookie(name, "", max_age=_CLEARED))
         raise
     _give_cookies(ctx, signed)
     return _me(signed.user)

@@ -94,6 +94,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="List one's own sign-ins",
         returns=SessionsResponse,
         tag="auth",
+        is_ours=True,
     ),
     Operation(
         id="deleteAuthSession",
@@ -103,6 +104,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=revoke_session,
         summary="End one of one's own sign-ins",
         tag="auth",
+        is_ours=True,
         errors=(404,),
     ),
     Operation(
@@ -114,5 +116,6 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="End all of one's own sign-ins but this one",
         returns=RevokedResponse,
         tag="auth",
+        is_ours=True,
     ),
 )
