@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from openwatch.web.api import (
+    audit,
     auth,
     auth_policy,
     compliance,
@@ -29,4 +30,5 @@ ALL: tuple[Operation, ...] = (
     *scans.OPERATIONS,
     *compliance.OPERATIONS,
     *posture.OPERATIONS,
+    *audit.OPERATIONS,
 )
