@@ -30,7 +30,8 @@ from openwatch.fleet import hosts  # noqa: E402
 from openwatch.fleet.hosts import NewHost  # noqa: E402
 from openwatch.fleet.types import Transport  # noqa: E402
 from openwatch.scans.collect import Collected, Conversation  # noqa: E402
-from openwatch.scans.jobs import Answer, Begun, Scanner  # noqa: E402
+from openwatch.scans.jobs import Scanner  # noqa: E402
+from openwatch.scans.types import Answer, Begun  # noqa: E402
 from openwatch.ssh.connect import connect  # noqa: E402
 from openwatch.ssh.types import Privilege  # noqa: E402
 from tests.ssh.machine import Sshd  # noqa: E402

