@@ -11,6 +11,8 @@ import msgspec
 # would not take `60 # days` for 60, so neither is it taken here.
 _WHOLE_LINE = re.compile(r"/systemd/|^/etc/login\.defs$|^/etc/audit/auditd\.conf$")
 
+_HEADER = re.compile(r"\[\s*([^\]]*?)\s*\]\s*(?:[#;].*)?")
+
 # There a key and its value may have white space alone between them.
 _LOOSE = re.compile(r"^/etc/security/(?:faillock|pwhistory|pwquality)\.conf")
 
@@ -61,10 +63,10 @@ def entries(lines: Iterable[Line], key: str, delimiter: str) -> Iterator[Entry]:
     for line in lines:
         if line.path != path:
             path, section = line.path, ""
-        text = line.text.strip()
+        text = line.text.strip() if key in line.text or "[" in line.text else ""
         if not text or text[0] in "#;":
             continue
-        header = re.fullmatch(r"\[\s*([^\]]*?)\s*\]\s*(?:[#;].*)?", text)
+        header = _HEADER.fullmatch(text) if text[0] == "[" else None
         if header:
             section = header.group(1)
             continue

@@ -139,6 +139,8 @@ def _search(params: Parameters, probe: Probe, observations: Observations) -> _Fo
             what = f"{shortened(strange[0])} is not the name of a file that was asked for"
             return error(Reason.UNPARSABLE, what)
         lines = precedence.layered(lines) if probe.script.startswith("(") else lines
+    if params.key.encode("utf-8", "surrogateescape") not in observation.stdout:
+        return _Found(there=True, entries=[])
     found = [
         entry
         for entry in entries(lines, params.key, params.delimiter)

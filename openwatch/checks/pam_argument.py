@@ -8,7 +8,6 @@ import msgspec
 
 from openwatch.checks import pam_files
 from openwatch.checks.answers import failed, passed, shortened
-from openwatch.checks.config_lines import Line
 from openwatch.checks.parsers import pam
 from openwatch.checks.types import Facts, Method, Observations, Probe, Reason, Verdict
 from openwatch.checks.values import Comparator, endures, require_number, wanted
@@ -47,30 +46,24 @@ def probes(params: Parameters, facts: Facts) -> tuple[Probe, ...]:  # noqa: ARG0
 
 def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdict:  # noqa: ARG001
     """Fail for the first line that says otherwise."""
-    lines = pam_files.read(observations)
-    if isinstance(lines, Verdict):
-        return lines
+    services = pam_files.given(observations)
+    if isinstance(services, Verdict):
+        return services
     expected = (
         f"{params.argument} {wanted(params.comparator, params.expected)} where it is given"
     )
-    given = False
-    for service in params.services:
-        for line in lines.get(service, ()):
-            for value in _values(params, line):
-                given = True
-                if not endures(value, params.comparator, params.expected, params.endless):
-                    actual = shortened(f"{params.argument}={value}", 500)
-                    detail = f"{line.path}:{line.number} has {actual}"
-                    return failed(Reason.DIFFERS, expected, actual, detail)
-    return passed(expected, "given" if given else "not given")
-
-
-def _values(params: Parameters, line: Line) -> list[str]:
-    told = pam.words(line.text)
-    if len(told) < 3 or pam.module(told[2]) != pam.module(params.module):
-        return []
-    pairs = (word.strip("[]").partition("=") for word in told[3:])
-    return [value for name, equals, value in pairs if name == params.argument and equals]
+    module = pam.module(params.module)
+    mine = [
+        one
+        for service in params.services
+        for one in services.get(service, ())
+        if one.module == module and one.name == params.argument
+    ]
+    for one in mine:
+        if not endures(one.value, params.comparator, params.expected, params.endless):
+            actual = shortened(f"{params.argument}={one.value}", 500)
+            return failed(Reason.DIFFERS, expected, actual, f"{one.where} has {actual}")
+    return passed(expected, "given" if mine else "not given")
 
 
 METHOD = Method("pam_argument", Parameters, probes, judge)

@@ -42,6 +42,8 @@ def judge(params: Parameters, facts: Facts, observations: Observations) -> Verdi
     assigned = re.compile(rf"""(?:^|[\s;]){params.name}=["']?([^\s;"']*)""")
     found = ""
     for line in lines:
+        if params.name not in line.text:
+            continue
         text = "" if line.text.lstrip().startswith("#") else re.sub(r"\s#.*", "", line.text)
         for value in assigned.findall(text):
             where = f"{line.path}:{line.number}"

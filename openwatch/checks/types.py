@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -46,17 +47,22 @@ class Probe(msgspec.Struct, frozen=True):
 
         Stored evidence names its probes so: a field that is added later counts where it is used.
         """
-        parts: list[Any] = [
-            self.script,
-            self.isolated,
-            self.lane,
-            float(self.seconds),
-            self.limit,
-        ]
-        if self.normaliser is not None:
-            parts.append(self.normaliser)
-        body = msgspec.json.encode(parts)
-        return hashlib.sha256(body).hexdigest()[:32]
+        return _id(self)
+
+
+@functools.lru_cache(4096)
+def _id(probe: Probe) -> str:
+    parts: list[Any] = [
+        probe.script,
+        probe.isolated,
+        probe.lane,
+        float(probe.seconds),
+        probe.limit,
+    ]
+    if probe.normaliser is not None:
+        parts.append(probe.normaliser)
+    body = msgspec.json.encode(parts)
+    return hashlib.sha256(body).hexdigest()[:32]
 
 
 class Absence(enum.StrEnum):
