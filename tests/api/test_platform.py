@@ -436,3 +436,29 @@ def test_a_client_that_goes_frees_its_place(services: Services, client: Any) -> 
         stream.end()
         assert exports._free.acquire(timeout=5)
         exports._free.release()
+
+
+# -- one envelope ----------------------------------------------------------------------------------
+
+
+def test_plain_http_on_the_tls_port_is_told_so_in_the_envelope(connect) -> None:
+    port = connect().port
+    plain = http.client.HTTPConnection("localhost", port, timeout=5)
+    plain.request("GET", "/api/v1/thing")
+    answer = plain.getresponse()
+    error = json.loads(answer.read())["error"]
+    assert (answer.status, error["code"]) == (400, "validation.malformed")
+    assert "https://" in error["human_message"]
+    assert error["correlation_id"] == answer.getheader("X-Correlation-Id")
+    plain.close()
+
+
+def test_unknown_paths_and_methods_are_told_in_the_envelope(writer) -> None:
+    for method, path in (("GET", "/nowhere"), ("POST", "/thing:verb"), ("GET", "/thing/")):
+        answer = writer(method, path)
+        assert (answer.status_code, code(answer)) == (404, "resource.not_found"), path
+    answer = writer("DELETE", "/thing")
+    assert (answer.status_code, code(answer)) == (405, "resource.method_not_allowed")
+    assert {"GET", "PUT"} <= set(answer.headers["Allow"].replace(" ", "").split(","))
+    for odd in (answer, writer("OPTIONS", "/thing"), writer("TRACE", "/thing")):
+        assert odd.headers["X-Correlation-Id"]
