@@ -92,7 +92,7 @@ def serve(config: Config) -> int:
         server.bind()
         with (
             _signals(server.close, server.reload),
-            _audited(db, vault),
+            _audited(config, db, vault),
             supervisor.Supervisor(config),
         ):
             _settle()
@@ -170,9 +170,10 @@ def _database(config: Config) -> Iterator[Database]:
 
 
 @contextlib.contextmanager
-def _audited(db: Database, vault: Vault) -> Iterator[None]:
-    """Seal the audit trail for the length of a block, and say in it that the server runs."""
-    from openwatch.audit import chain
+def _audited(config: Config, db: Database, vault: Vault) -> Iterator[None]:
+    """Seal and forward the audit trail for the length of a block; say in it that the server runs."""
+    from openwatch.audit import chain, receivers
+    from openwatch.audit.forward import Forwarder
     from openwatch.audit.sealer import Sealer
     from openwatch.keys.signing import signer
 
@@ -187,7 +188,11 @@ def _audited(db: Database, vault: Vault) -> Iterator[None]:
             "audit.not_signed",
             f"the audit trail is sealed, but nobody signs for it: {lost.message}",
         )
-    with Sealer(db, found), life.running(db, "serve"):
+    with contextlib.ExitStack() as stack:
+        for receiver in receivers.configured(config.audit):
+            stack.enter_context(Forwarder(db, receiver))
+        stack.enter_context(Sealer(db, found))
+        stack.enter_context(life.running(db, "serve"))
         yield
 
 

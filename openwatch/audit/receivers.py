@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from openwatch import clock, errors
-from openwatch.audit.forward import Item
+from openwatch.audit.forward import Item, Receiver
+from openwatch.config.schema import Audit
 
 _TIMEOUT = 10.0  # seconds for connecting, and for each read and write
 _FACILITY = 13  # log audit (RFC 5424, 6.2.1)
@@ -127,6 +128,16 @@ class Webhook:
             raise errors.ConfigError(
                 f"audit.webhook_secret_file {self._secret_file}: {error.strerror}"
             ) from None
+
+
+def configured(audit: Audit) -> list[Receiver]:
+    """Return the receivers that the configuration names. Raise ConfigError for an unusable file."""
+    found: list[Receiver] = []
+    if audit.syslog:
+        found.append(Syslog(audit.syslog, audit.ca_file))
+    if audit.webhook_url:
+        found.append(Webhook(audit.webhook_url, audit.webhook_secret_file, audit.ca_file))
+    return found
 
 
 def context(ca_file: str) -> ssl.SSLContext:

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -66,6 +67,26 @@ def is_dsn(text: str) -> bool:
 def is_duration(text: str) -> bool:
     """Say whether PostgreSQL reads it as a time with a unit, and not as no limit at all."""
     return re.fullmatch(r"[1-9][0-9]{0,8}(ms|s|min|h)", text) is not None
+
+
+def is_syslog(text: str) -> bool:
+    """Say whether it is the address of a syslog server, or nothing."""
+    return not text or (_is_url(text, ("tls", "tcp", "udp")) and not urlsplit(text).path)
+
+
+def is_https(text: str) -> bool:
+    """Say whether it is an https URL that names no user, or nothing."""
+    return not text or _is_url(text, ("https",))
+
+
+def _is_url(text: str, schemes: Sequence[str]) -> bool:
+    try:
+        parts = urlsplit(text)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    is_plain = text.isascii() and text.isprintable() and " " not in text
+    return is_plain and has_host and parts.scheme in schemes and "@" not in parts.netloc
 
 
 def _is_path(text: str) -> bool:

@@ -19,6 +19,8 @@ from openwatch.config.kinds import (
     host_port,
     is_dsn,
     is_duration,
+    is_https,
+    is_syslog,
     number,
     path,
 )
@@ -223,6 +225,46 @@ class Posture(msgspec.Struct, frozen=True):
     ] = 96.0
 
 
+class Audit(msgspec.Struct, frozen=True):
+    """Where the audit trail is sent to, beside the database: every event and checkpoint, at least once."""
+
+    syslog: Annotated[
+        str,
+        About(
+            "A syslog server (RFC 5424) over TLS, TCP or UDP; of these only UDP loses messages.",
+            "tls://host:port, tcp://host:port or udp://host:port, or nothing",
+            is_syslog,
+        ),
+    ] = ""
+    webhook_url: Annotated[
+        str,
+        About(
+            "Where batches of the trail are posted as JSON.",
+            "an https URL without a user, or nothing",
+            is_https,
+            secret=True,
+        ),
+    ] = ""
+    webhook_secret_file: Annotated[
+        str,
+        path(
+            "The secret that posts are signed with by HMAC-SHA256; not readable by others.",
+            empty=True,
+        ),
+    ] = ""
+    ca_file: Annotated[
+        str,
+        path(
+            "The authorities (PEM) of the receivers' certificates; the system's where it is empty.",
+            empty=True,
+        ),
+    ] = ""
+
+    def __repr__(self) -> str:
+        """Leave the webhook's URL out: it can hold a secret."""
+        return f"Audit(syslog={self.syslog!r})"
+
+
 class Config(msgspec.Struct, frozen=True):
     """The whole configuration, checked."""
 
@@ -234,6 +276,7 @@ class Config(msgspec.Struct, frozen=True):
     scan: Scan = Scan()
     rules: Rules = Rules()
     posture: Posture = Posture()
+    audit: Audit = Audit()
 
 
 class Option(msgspec.Struct, frozen=True):

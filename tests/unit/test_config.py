@@ -270,3 +270,29 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path, text: str) -> None
 def test_a_file_without_an_end_is_refused() -> None:
     with pytest.raises(ConfigError, match="larger than"):
         config.load("/dev/zero", environ={})
+
+
+@pytest.mark.parametrize(
+    ("option", "good", "bad"),
+    [
+        (
+            "syslog",
+            ["", "tls://log.example:6514", "tcp://[::1]:601", "udp://192.0.2.1"],
+            ["log.example", "https://x", "tls://", "tls://a:99999", "tls://a/b", "tls://u@a"],
+        ),
+        (
+            "webhook_url",
+            ["", "https://example.com", "https://example.com:8443/a?b=c"],
+            ["http://example.com", "https://", "https://u:p@example.com/", "https://a b/"],
+        ),
+    ],
+)
+def test_receivers_of_the_trail_are_addresses(
+    option: str, good: list[str], bad: list[str]
+) -> None:
+    found = next(o for o in config.OPTIONS if o.name == f"audit.{option}")
+    for text in good:
+        assert found.read(text, text=True) == text
+    for text in bad:
+        with pytest.raises(ValueError, match="or nothing"):
+            found.read(text, text=True)
