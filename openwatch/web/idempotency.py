@@ -8,6 +8,7 @@ frees the key. A process that ends in between leaves a reservation, which its le
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from uuid import UUID
 import falcon
 import msgspec
 
-from openwatch import clock, errors, ids
+from openwatch import clock, errors, ids, log
 from openwatch.db import Database, load
 from openwatch.web import decoding
 from openwatch.web.operations import Context, Operation
@@ -36,6 +37,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks
 _SWEEP = 60.0  # seconds between two sweeps by a process
 
 _QUERIES = load("openwatch.web", "idempotency.sql")
+_logger = logging.getLogger(__name__)
 Work: TypeAlias = Callable[[], None]
 
 
@@ -70,15 +72,24 @@ class Keys:
         self._sweep(db)
         if not _reserve(db, reservation) and self._replayed(db, reservation, resp):
             return
+        is_kept = False
         try:
             work()
-        except BaseException:
-            _release(db, reservation)
-            raise
-        if 200 <= resp.status_code < 300 and resp.stream is None:
-            _keep(db, reservation, resp, is_secret=operation.secret_response)
-        else:
-            _release(db, reservation)
+            is_kept = 200 <= resp.status_code < 300 and resp.stream is None
+        finally:
+            # What has happened is answered, also where the database has just gone: the lease ends it.
+            try:
+                if is_kept:
+                    _keep(db, reservation, resp, is_secret=operation.secret_response)
+                else:
+                    _release(db, reservation)
+            except errors.StorageError as error:
+                log.event(
+                    _logger,
+                    logging.WARNING,
+                    "idempotency.not_settled",
+                    f"the answer under an Idempotency-Key could not be kept: {error}",
+                )
 
     def _replayed(self, db: Database, wanted: _Reservation, resp: falcon.Response) -> bool:
         """Write the kept answer; False where the key has become free and is now reserved."""

@@ -250,6 +250,25 @@ def test_an_answer_with_a_secret_is_never_kept(writer, services) -> None:
     assert b"s3cret".hex() not in str(stored)
 
 
+def test_expired_answers_are_swept(writer, services, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = Query("stored", "how many", "SELECT count(*) FROM idempotency_keys")
+    for key in "abc":
+        writer("PUT", "/notes", body={"text": "x"}, headers={"Idempotency-Key": key})
+    services.db.run(LATER)
+    monkeypatch.setattr(idempotency, "_SWEEP", 0.0)
+    writer("PUT", "/notes", body={"text": "x"}, headers={"Idempotency-Key": "d"})
+    assert services.db.value(stored) == 1
+
+
+def test_what_happened_is_answered_though_it_cannot_be_kept(writer, services) -> None:
+    services.db.run("ALTER TABLE idempotency_keys ADD CHECK (answered_at IS NULL)")
+    key = {"Idempotency-Key": "a"}
+    assert writer("POST", "/notes", body={"text": "one"}, headers=key).status_code == 201
+    again = writer("PUT", "/notes", body={"text": "one"}, headers=key)
+    assert code(again) == "idempotency.key_reused"
+    assert services.db.value(COUNT) == 1
+
+
 def test_a_key_is_one_to_255_characters(writer) -> None:
     answer = writer(
         "POST", "/notes", body={"text": "a"}, headers={"Idempotency-Key": "k" * 256}
