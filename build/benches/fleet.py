@@ -253,7 +253,6 @@ def _figures(recording: Recording, rounds: list[Round], memory: float) -> list[F
 
 def main() -> int:
     """Run the bench in a rig of its own."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with rig() as stand:
         return run(stand)
 
