@@ -123,10 +123,14 @@ class Scanner:
             )
             try:
                 talk.start()
+                if begun.target.privilege is Privilege.SUDO_PASSWORD:
+                    trail.password_typed(self._db, begun, is_accepted=True)
                 return self._converse(talk, begun, session.host_key)
             finally:
                 talk.close()
         except errors.HostError as failure:
+            if failure.detail.get("password_sent"):
+                trail.password_typed(self._db, begun, is_accepted=False)
             reach.remember_refusal(self._db, begun.mark.host, begun.target, failure)
             raise
         finally:

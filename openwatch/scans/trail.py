@@ -14,6 +14,7 @@ from openwatch.audit.types import Resource
 from openwatch.checks.types import Lane, Status
 from openwatch.db import Database
 from openwatch.jobs.types import Job
+from openwatch.scans.types import Begun
 
 
 def started(db: Database, scan: UUID, host: UUID, lane: Lane, attempt: int) -> None:
@@ -51,6 +52,21 @@ def failed(db: Database, job: Job, host: UUID, reason: str, message: str) -> Non
             error_code=reason,
             error_message=message,
             attempts=job.attempt,
+        )
+
+
+def password_typed(db: Database, begun: Begun, *, is_accepted: bool) -> None:
+    """Record that a stored password was typed into a host's sudo: at most once a scan."""
+    with db.scope():
+        trail.record(
+            db,
+            Code.SYSTEM_INTELLIGENCE_SUDO_PASSWORD_USED,
+            resource=Resource("host", str(begun.host_id)),
+            outcome="success" if is_accepted else "failure",
+            credential_id=begun.target.credential,
+            host_id=begun.host_id,
+            scan_id=begun.mark.id,
+            command_count=1,
         )
 
 

@@ -26,6 +26,12 @@ from openwatch.vault import Vault
 from tests.ssh.machine import Sshd, make_key
 
 MakeUser = Callable[..., Any]
+TYPED = Query(
+    "typed",
+    "the uses of a password for sudo that the trail knows",
+    "SELECT outcome, detail ->> 'host_id' AS host_id, detail::text AS detail FROM audit_events"
+    " WHERE action = 'system.intelligence.sudo_password_used' ORDER BY number",
+)
 _AN_HOUR_PASSES = Query(
     "earlier",
     "as if an hour had passed",
@@ -131,6 +137,12 @@ def test_a_refused_sudo_password_is_sent_once_an_hour(
     fleet.store(user.name, user.password, sshd.private_key)
     fleet.scan()
     assert user.refusals() == 1
+    typed = database.rows(TYPED)
+    assert [(row["outcome"], row["host_id"]) for row in typed] == [
+        ("failure", str(fleet.host.id)),
+        ("success", str(fleet.host.id)),
+    ]
+    assert user.password not in str(typed)
 
 
 def test_policy_says_whether_sudo_may_get_the_password(
