@@ -10,9 +10,9 @@ from typing import Any
 from uuid import UUID
 
 from openwatch import errors
-from openwatch.accounts import lockout, passwords, sessions, users
+from openwatch.accounts import lockout, mfa, passwords, sessions, users
 from openwatch.accounts.lockout import Attempt
-from openwatch.accounts.sessions import SignedIn, actor_of, invalid_credentials
+from openwatch.accounts.sessions import SignedIn, actor_of, invalid_credentials, mfa_required
 from openwatch.accounts.tokens import Tokens
 from openwatch.accounts.types import Client, Factor
 from openwatch.accounts.users import User
@@ -21,6 +21,7 @@ from openwatch.audit.codes import Code
 from openwatch.audit.types import SYSTEM, Actor, ActorType, Resource
 from openwatch.clock import Instant
 from openwatch.db import Database, load
+from openwatch.vault import Vault
 
 _CLIP = 64  # of a name that was typed: some type their password there
 _NOWHERE = Client()
@@ -30,20 +31,26 @@ _QUERIES = load("openwatch.accounts")
 def login(
     db: Database,
     tokens: Tokens,
+    vault: Vault,
     username: str,
     password: str,
     *,
+    otp: str | None = None,
     now: Instant,
     client: Client = _NOWHERE,
 ) -> SignedIn:
-    """Sign in with a password.
+    """Sign in with a password, and a one-time or recovery code where a second factor is set up.
 
-    Raise Unauthenticated (auth.invalid_credentials), the same after the same work for an unknown
-    user, a wrong password and a disabled account; Forbidden (auth.account_locked); Overloaded.
+    Raise Unauthenticated: auth.invalid_credentials, the same after the same work for an unknown
+    user, a wrong password and a disabled account; auth.mfa_required, auth.mfa_invalid. Raise
+    Forbidden (auth.account_locked); Overloaded; SecretUnreadable (auth.mfa_unreadable).
     """
     attempt = Attempt(username, client.remote_addr)
     user = _with_strong_hash(db, _verified(db, attempt, password, now, client), password)
     proven = {Factor.PASSWORD}
+    if mfa.state(db, user.id) is mfa.State.ENROLLED:
+        _prove_second(db, vault, attempt, user, otp, now=now, client=client)
+        proven.add(Factor.OTP)
     with db.atomic():
         signed = sessions.issue(db, tokens, user, proven, now=now, client=client)
         lockout.succeeded(db, attempt, user.id, now)
@@ -166,6 +173,29 @@ def _verified(
         _record_failure(db, attempt.username, None, client, "account_locked")
         raise
     raise invalid_credentials()
+
+
+def _prove_second(
+    db: Database,
+    vault: Vault,
+    attempt: Attempt,
+    user: User,
+    otp: str | None,
+    *,
+    now: Instant,
+    client: Client,
+) -> None:
+    """Require a code of the user's second factor; a wrong one counts as a failed sign-in."""
+    if not otp:
+        _record_failure(db, user.username, user, client, "mfa_required")
+        raise mfa_required()
+    actor = actor_of(user.id, user.username, client)
+    if mfa.verify(db, vault, user.id, otp, now, actor=actor):
+        return
+    with db.atomic():
+        lockout.failed(db, attempt, now)
+        _record_failure(db, user.username, user, client, "mfa_invalid")
+    raise mfa.invalid()
 
 
 def _reason(user: User | None, is_right: bool) -> str:

@@ -42,6 +42,7 @@ def principal(
         via=via,
         user_id=row["user_id"],
         username=row["username"],
+        must_enrol=row["must_enrol"],
         session_id=row["session_id"],
         roles=tuple(row["roles"]),
         # An id that only another version knows grants nothing here.

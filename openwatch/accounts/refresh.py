@@ -121,7 +121,9 @@ class _Attempt(msgspec.Struct, frozen=True):
         )
         if not is_last or user is None or user.is_disabled:
             behind = _invalid()
-            behind.retryable = True  # the browser may hold a newer one by now: it keeps its cookies
+            behind.retryable = (
+                True  # the browser may hold a newer one by now: it keeps its cookies
+            )
             return behind
         return self._signed_in(row, user)
 

@@ -19,7 +19,7 @@ from openwatch import errors, ids
 from openwatch.accounts import policy
 from openwatch.accounts.principals import principal, refusal
 from openwatch.accounts.tokens import LIFETIME, Tokens
-from openwatch.accounts.types import Client, Factor, Principal, Via
+from openwatch.accounts.types import SECOND, Client, Factor, Principal, Via
 from openwatch.accounts.users import User
 from openwatch.audit import trail
 from openwatch.audit.codes import Code
@@ -56,19 +56,6 @@ class SignedIn(msgspec.Struct, frozen=True):
         return f"SignedIn({self.user.username!r})"
 
 
-class Session(msgspec.Struct, frozen=True):
-    """A sign-in as its user sees it."""
-
-    id: UUID
-    created_at: Instant
-    last_seen: Instant
-    expires_at: Instant
-    absolute_expires_at: Instant
-    remote_addr: str
-    user_agent: str
-    factors: tuple[str, ...]
-
-
 def issue(
     db: Database,
     tokens: Tokens,
@@ -86,8 +73,11 @@ def issue(
     """
     session_id, session_token = ids.new_id(), new_token()
     with db.atomic():
-        if not db.value(_QUERIES["hold_user"], id=user.id, password_hash=user.password_hash):
+        held = db.row(_QUERIES["hold_user"], id=user.id, password_hash=user.password_hash)
+        if held is None:
             raise invalid_credentials()
+        if held["is_enrolled"] and not proven & SECOND:
+            raise mfa_required()
         rules = policy.get(db)
         end = now + rules.absolute
         db.run(
@@ -123,6 +113,7 @@ def issue(
         refresh_token=refresh_token,
         session_token=session_token,
         csrf_token=secrets.token_hex(32),
+        must_enrol=rules.require_mfa and not held["is_enrolled"],
     )
 
 
@@ -144,14 +135,6 @@ def principal_of_session(
         idle = dt.timedelta(seconds=row["idle_seconds"])
         db.run(_QUERIES["slide"], id=row["session_id"], now=now, expires_at=now + idle)
     return found
-
-
-def live(
-    db: Database, user_id: UUID, now: Instant, key_ids: frozenset[str]
-) -> tuple[Session, ...]:
-    """Return a user's sign-ins that can be used or renewed, the last used first."""
-    rows = db.rows(_QUERIES["live_sessions"], user_id=user_id, now=now, key_ids=sorted(key_ids))
-    return msgspec.convert(rows, tuple[Session, ...])
 
 
 def revoke(
@@ -271,6 +254,13 @@ def invalid_credentials() -> errors.Unauthenticated:
         "The user name or the password is not right.",
         code="auth.invalid_credentials",
         auth_method="password",
+    )
+
+
+def mfa_required() -> errors.Unauthenticated:
+    """Return the refusal of who has proved a first factor only."""
+    return errors.Unauthenticated(
+        "Send the one-time code as well.", code="auth.mfa_required", methods=["totp"]
     )
 
 

@@ -18,6 +18,8 @@ SELECT s.id AS session_id, s.user_id, s.jwt_key_id, s.last_seen, s.revoked_at, s
        least(s.expires_at, s.last_seen + make_interval(secs => p.idle_seconds)) AS expires_at,
        least(s.absolute_expires_at, s.created_at + make_interval(secs => p.absolute_seconds)) AS absolute_expires_at,
        p.idle_seconds, u.username, u.disabled_at, u.deleted_at,
+       p.require_mfa AND NOT EXISTS (SELECT FROM auth_mfa_secrets m
+                                      WHERE m.user_id = u.id AND m.last_verified_at IS NOT NULL) AS must_enrol,
        ARRAY(SELECT r.role_id FROM user_roles r WHERE r.user_id = u.id ORDER BY r.role_id) AS roles,
        ARRAY(SELECT DISTINCT unnest(r.permissions) FROM user_roles g JOIN roles r ON r.id = g.role_id
               WHERE g.user_id = u.id) AS permissions
@@ -29,6 +31,8 @@ SELECT s.id AS session_id, s.user_id, s.jwt_key_id, s.last_seen, s.revoked_at, s
        least(s.expires_at, s.last_seen + make_interval(secs => p.idle_seconds)) AS expires_at,
        least(s.absolute_expires_at, s.created_at + make_interval(secs => p.absolute_seconds)) AS absolute_expires_at,
        p.idle_seconds, u.username, u.disabled_at, u.deleted_at,
+       p.require_mfa AND NOT EXISTS (SELECT FROM auth_mfa_secrets m
+                                      WHERE m.user_id = u.id AND m.last_verified_at IS NOT NULL) AS must_enrol,
        ARRAY(SELECT r.role_id FROM user_roles r WHERE r.user_id = u.id ORDER BY r.role_id) AS roles,
        ARRAY(SELECT DISTINCT unnest(r.permissions) FROM user_roles g JOIN roles r ON r.id = g.role_id
               WHERE g.user_id = u.id) AS permissions
@@ -45,9 +49,11 @@ UPDATE sessions
 UPDATE sessions SET expired_at = :now WHERE id = :id AND expired_at IS NULL AND revoked_at IS NULL
 RETURNING true
 
--- hold_user: whether a user may still do what they just proved, until the transaction ends
-SELECT true FROM users
- WHERE id = :id AND password_hash = :password_hash AND disabled_at IS NULL AND deleted_at IS NULL
+-- hold_user: a user who may still do what they just proved, until the transaction ends
+SELECT EXISTS (SELECT FROM auth_mfa_secrets m
+                WHERE m.user_id = u.id AND m.last_verified_at IS NOT NULL) AS is_enrolled
+  FROM users u
+ WHERE u.id = :id AND u.password_hash = :password_hash AND u.disabled_at IS NULL AND u.deleted_at IS NULL
    FOR SHARE
 
 -- open_session: a sign-in

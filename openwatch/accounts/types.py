@@ -28,6 +28,9 @@ class Factor(enum.StrEnum):
     LOCAL = "local"  # that they command this machine's account
 
 
+SECOND = frozenset({Factor.OTP, Factor.LOCAL})  # each of which makes up for a first one alone
+
+
 class Client(msgspec.Struct, frozen=True):
     """Where a request came from."""
 

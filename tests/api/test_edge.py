@@ -190,7 +190,7 @@ def sign_in(services: Services, role: str, username: str) -> sessions.SignedIn:
     with services.db.scope():
         users.create(services.db, username, f"{username}@example.org", PASSWORD, role=role)
         return sign_in_by_password(
-            services.db, services.tokens, username, PASSWORD, now=clock.now()
+            services.db, services.tokens, services.vault, username, PASSWORD, now=clock.now()
         )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from openwatch import clock
-from openwatch.accounts import users
+from openwatch import clock, errors
+from openwatch.accounts import mfa, sessions, totp, users
 from openwatch.accounts.permissions import Permission
+from openwatch.accounts.types import Client, Factor
 from openwatch.db import Query
 from tests.api.test_auth import BY_PASSWORD, CSRF, PASSWORD, REFRESH, SESSION, _cookies, _with
 
@@ -344,3 +347,83 @@ def test_only_the_policys_permissions_open_it(caller, anonymous) -> None:
     reader = caller([Permission.SYSTEM_AUTH_POLICY_READ])
     assert reader("GET", "/auth-policy").status_code == 200
     assert _code(reader("PUT", "/auth-policy", body=POLICY)) == (403, "authz.permission_denied")
+
+
+# -- the second factor at the door -------------------------------------------------------------------
+
+
+def _enrol(services, user) -> bytes:
+    """Give a user a second factor and return its secret."""
+    db, now = services.db, clock.now() - dt.timedelta(minutes=10)
+    signed = sessions.issue(db, services.tokens, user, {Factor.PASSWORD}, now=clock.now())
+    actor = sessions.actor_of(user.id, user.username, Client())
+    uri = mfa.enrol(db, services.vault, user.id, now, actor=actor)
+    secret = base64.b32decode(parse_qs(urlsplit(uri).query)["secret"][0])
+    code = totp.code(secret, totp.step_of(now))
+    mfa.confirm(
+        db,
+        services.vault,
+        user.id,
+        code,
+        session_id=signed.session_id,
+        now=now,
+        actor=actor,
+    )
+    return secret
+
+
+def test_a_second_factor_is_asked_for_and_its_failures_lock_out(
+    anonymous, alice, services
+) -> None:
+    secret = _enrol(services, alice)
+    assert _code(anonymous("POST", "/auth/login", body=BY_PASSWORD)) == (
+        401,
+        "auth.mfa_required",
+    )
+    body = BY_PASSWORD | {"otp": totp.code(secret, totp.step_of(clock.now()))}
+    signed = anonymous("POST", "/auth/login", body=body)
+    assert signed.status_code == 200
+    assert "mfa_enrollment_required" not in signed.json
+    (mine, *_) = anonymous("GET", "/auth/sessions", headers=_bearer(signed)).json["sessions"]
+    assert mine["factors"] == ["otp", "password"]
+    # The same code again, and others that are nobody's.
+    for _ in range(5):
+        assert _code(anonymous("POST", "/auth/login", body=body)) == (401, "auth.mfa_invalid")
+    assert _code(anonymous("POST", "/auth/login", body=body)) == (403, "auth.account_locked")
+    reasons = [
+        row["reason"]
+        for row in _rows(
+            services,
+            "SELECT detail->>'reason' AS reason FROM audit_events"
+            " WHERE action = 'auth.login.failure' ORDER BY number",
+        )
+    ]
+    assert reasons == ["mfa_required", *["mfa_invalid"] * 5, "account_locked"]
+
+
+def test_no_way_in_skips_the_second_factor(alice, services) -> None:
+    _enrol(services, alice)
+    with pytest.raises(errors.Unauthenticated) as refused:
+        sessions.issue(services.db, services.tokens, alice, {Factor.PASSWORD}, now=clock.now())
+    assert refused.value.code == "auth.mfa_required"
+
+
+def test_where_the_policy_asks_for_it_nothing_can_be_done_before_it_is_set_up(
+    anonymous, alice, admin, services
+) -> None:
+    early = _sign_in(anonymous)
+    assert admin("PUT", "/auth-policy", body=POLICY | {"require_mfa": True}).status_code == 200
+    signed = _sign_in(anonymous)
+    assert signed.json["mfa_enrollment_required"] is True
+    for who in (_bearer(early), _bearer(signed), _with(_cookies(signed))):
+        refused = anonymous("GET", "/hosts", headers=who)
+        assert _code(refused) == (403, "auth.mfa_required")
+        assert _code(anonymous("GET", "/auth/sessions", headers=who)) == (
+            403,
+            "auth.mfa_required",
+        )
+        assert anonymous("GET", "/auth/me", headers=who).status_code == 200
+        assert anonymous("GET", "/auth/me/permissions", headers=who).status_code == 200
+    _enrol(services, alice)  # ends every other sign-in of hers
+    assert anonymous("GET", "/hosts", headers=_bearer(early)).status_code == 401
+    assert anonymous("POST", "/auth/logout", headers=_with(_cookies(signed))).status_code == 204

@@ -17,8 +17,10 @@ from openwatch.accounts.refresh import refresh
 from openwatch.accounts.tokens import Tokens, key_id
 from openwatch.accounts.types import Client, Principal, Via
 from openwatch.db import Database, Query
+from openwatch.vault import Vault
 
 PASSWORD = "correct horse battery"
+VAULT = Vault([b"k" * 32])
 NOW = clock.now().replace(microsecond=0)
 SECOND = dt.timedelta(seconds=1)
 IDLE, ABSOLUTE = dt.timedelta(seconds=900), dt.timedelta(seconds=43200)
@@ -80,7 +82,13 @@ def test_a_user_signs_in_and_has_the_permissions_of_every_role(
         id=alice.id,
     )
     signed = login(
-        database, tokens, "alice", PASSWORD, now=NOW, client=Client("10.0.0.1", "x" * 999)
+        database,
+        tokens,
+        VAULT,
+        "alice",
+        PASSWORD,
+        now=NOW,
+        client=Client("10.0.0.1", "x" * 999),
     )
     cookie = _principal(database, tokens, signed)
     assert cookie.via is Via.SESSION
@@ -100,7 +108,7 @@ def test_a_user_signs_in_and_has_the_permissions_of_every_role(
 
 
 def test_no_token_is_stored_or_shown(database: Database, tokens: Tokens, alice) -> None:
-    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     secrets = [signed.session_token, signed.refresh_token, signed.access_token]
     dump = str(_sql(database, "SELECT s::text, r::text FROM sessions s, refresh_tokens r"))
     for secret in secrets:
@@ -117,11 +125,11 @@ def test_unknown_wrong_and_disabled_are_refused_alike(
     refusals = []
     for name, password in (("nobody", PASSWORD), ("alice", "wrong"), ("Alice", PASSWORD)):
         with pytest.raises(errors.Unauthenticated) as refused:
-            login(database, tokens, name, password, now=NOW)
+            login(database, tokens, VAULT, name, password, now=NOW)
         refusals.append((refused.value.code, refused.value.message, str(refused.value.detail)))
     _run(database, "UPDATE users SET disabled_at = clock_timestamp()")
     with pytest.raises(errors.Unauthenticated) as refused:
-        login(database, tokens, "alice", PASSWORD, now=NOW)
+        login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     refusals.append((refused.value.code, refused.value.message, str(refused.value.detail)))
     assert len(set(refusals)) == 1
     assert refusals[0][0] == "auth.invalid_credentials"
@@ -131,7 +139,7 @@ def test_unknown_wrong_and_disabled_are_refused_alike(
 def test_a_session_slides_to_its_absolute_end_and_no_further(
     database: Database, tokens: Tokens, alice
 ) -> None:
-    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     now = NOW
     while now < NOW + ABSOLUTE:
         _principal(database, tokens, signed, now)
@@ -144,7 +152,7 @@ def test_a_session_slides_to_its_absolute_end_and_no_further(
 def test_an_idle_session_ends_and_background_requests_keep_none_alive(
     database: Database, tokens: Tokens, alice
 ) -> None:
-    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     _principal(database, tokens, signed, NOW + IDLE - SECOND, background=True)
     with pytest.raises(errors.Unauthenticated) as refused:
         _principal(database, tokens, signed, NOW + IDLE)
@@ -162,7 +170,7 @@ def test_whatever_ends_an_account_ends_every_way_in(
         ("UPDATE sessions SET revoked_at = clock_timestamp()", "session_revoked"),
     ):
         _run(database, "UPDATE users SET disabled_at = NULL, deleted_at = NULL")
-        signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+        signed = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
         _run(database, statement)
         with pytest.raises(errors.Unauthenticated) as refused:
             _principal(database, tokens, signed)
@@ -185,7 +193,7 @@ def test_an_unknown_cookie_is_refused(database: Database, tokens: Tokens) -> Non
 def test_another_jwt_key_ends_all_sessions_and_a_kept_old_one_none(
     database: Database, tokens: Tokens, alice, keys
 ) -> None:
-    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     rotated, replaced = Tokens([keys[1], keys[0]]), Tokens(keys[1:])
     assert _principal(database, rotated, signed).username == "alice"
     assert rotated.principal(database, signed.access_token, NOW).username == "alice"
@@ -202,7 +210,7 @@ def test_another_jwt_key_ends_all_sessions_and_a_kept_old_one_none(
 
 
 def test_forged_tokens_are_refused(database: Database, tokens: Tokens, alice, keys) -> None:
-    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     claims = jwt.decode(signed.access_token, options={"verify_signature": False})
     assert set(claims) == {"sub", "iat", "exp", "jti", "role", "sid"}
     assert claims["exp"] - claims["iat"] == 1800
@@ -238,7 +246,7 @@ def test_forged_tokens_are_refused(database: Database, tokens: Tokens, alice, ke
 def test_refresh_rotates_and_keeps_the_session(
     database: Database, tokens: Tokens, alice
 ) -> None:
-    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     second = refresh(database, tokens, signed.refresh_token, now=NOW + SECOND)
     assert second.refresh_token != signed.refresh_token
     assert second.session_id == signed.session_id
@@ -253,7 +261,7 @@ def test_refresh_rotates_and_keeps_the_session(
 def test_a_refresh_cookie_revives_an_idle_session_up_to_its_absolute_end(
     database: Database, tokens: Tokens, alice
 ) -> None:
-    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     later = NOW + ABSOLUTE - SECOND
     renewed = refresh(database, tokens, signed.refresh_token, now=later, renew_cookie=True)
     _principal(database, tokens, renewed, later)
@@ -271,8 +279,8 @@ def test_a_refresh_cookie_revives_an_idle_session_up_to_its_absolute_end(
 def test_a_refresh_token_shown_twice_ends_everything(
     database: Database, tokens: Tokens, alice
 ) -> None:
-    first = login(database, tokens, "alice", PASSWORD, now=NOW)
-    other = login(database, tokens, "alice", PASSWORD, now=NOW)
+    first = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
+    other = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     second = refresh(database, tokens, first.refresh_token, now=NOW)
     for _ in range(2):
         with pytest.raises(errors.Unauthenticated) as refused:
@@ -291,9 +299,9 @@ def test_a_refresh_token_shown_twice_ends_everything(
 def test_a_replay_after_logout_ends_nobody_elses_sign_in(
     database: Database, tokens: Tokens, alice
 ) -> None:
-    first = login(database, tokens, "alice", PASSWORD, now=NOW)
+    first = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     second = refresh(database, tokens, first.refresh_token, now=NOW)
-    other = login(database, tokens, "alice", PASSWORD, now=NOW)
+    other = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     sessions.logout(database, None, second.refresh_token, NOW)
     with pytest.raises(errors.Unauthenticated) as refused:
         refresh(database, tokens, first.refresh_token, now=NOW)
@@ -304,7 +312,7 @@ def test_a_replay_after_logout_ends_nobody_elses_sign_in(
 def test_two_refreshes_at_once_never_both_succeed(
     database: Database, dsn: str, tokens: Tokens, alice
 ) -> None:
-    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     start, outcomes = threading.Barrier(4), []
 
     def attempt() -> None:
@@ -329,7 +337,7 @@ def test_logout_ends_the_session_of_either_cookie_and_forgives_nonsense(
 ) -> None:
     sessions.logout(database, "nonsense", None, NOW)
     sessions.logout(database, None, None, NOW)
-    signed = login(database, tokens, "alice", PASSWORD, now=NOW)
+    signed = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     sessions.logout(database, signed.session_token, None, NOW)
     with pytest.raises(errors.Unauthenticated):
         _principal(database, tokens, signed)
@@ -346,10 +354,10 @@ def test_a_weak_stored_hash_is_replaced_at_the_next_sign_in(
         salt=b"0" * 16, length=32, iterations=1, lanes=1, memory_cost=1024
     ).derive_phc_encoded(PASSWORD.encode())
     _run(database, "UPDATE users SET password_hash = :hash", hash=weak)
-    login(database, tokens, "alice", PASSWORD, now=NOW)
+    login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
     (row,) = _sql(database, "SELECT password_hash FROM users")
     assert row["password_hash"].startswith("$argon2id$v=19$m=65536,t=3,p=1$")
-    login(database, tokens, "alice", PASSWORD, now=NOW)
+    login(database, tokens, VAULT, "alice", PASSWORD, now=NOW)
 
 
 def test_a_user_needs_a_free_name_an_address_and_a_password_of_its_length(

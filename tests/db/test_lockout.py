@@ -15,8 +15,10 @@ from openwatch.accounts.login import change_password, login
 from openwatch.accounts.tokens import Tokens
 from openwatch.accounts.types import Client
 from openwatch.db import Database, Query
+from openwatch.vault import Vault
 
 PASSWORD = "correct horse battery"
+VAULT = Vault([b"k" * 32])
 NOW = clock.now().replace(microsecond=0)
 SECOND = dt.timedelta(seconds=1)
 HOME, OFFICE = Client("192.0.2.1", "home"), Client("198.51.100.1", "office")
@@ -52,7 +54,7 @@ def _rows(database: Database, text: str, **values):
 
 def _try(database, tokens, name, password, client, now) -> str:
     try:
-        login(database, tokens, name, password, now=now, client=client)
+        login(database, tokens, VAULT, name, password, now=now, client=client)
     except errors.Rejected as refused:
         return refused.code
     return "ok"
@@ -218,7 +220,7 @@ def test_failures_at_once_are_all_counted(
 def test_a_wrong_current_password_counts_as_a_failed_sign_in(
     database: Database, tokens: Tokens, alice, quick
 ) -> None:
-    signed = login(database, tokens, "alice", PASSWORD, now=NOW, client=HOME)
+    signed = login(database, tokens, VAULT, "alice", PASSWORD, now=NOW, client=HOME)
     for _ in range(5):
         with pytest.raises(errors.Unauthenticated):
             change_password(

@@ -22,10 +22,11 @@ _CLEARED = -1  # what Max-Age says of a cookie to forget
 
 
 class LoginRequest(msgspec.Struct, frozen=True):
-    """A user name and its password."""
+    """A user name, its password, and a code of the second factor where one is set up."""
 
     username: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     password: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    otp: Annotated[str, msgspec.Meta(max_length=64)] | None = None  # or a recovery code
 
     def __repr__(self) -> str:
         """Show no password."""
@@ -67,12 +68,13 @@ class AuthMeResponse(msgspec.Struct, frozen=True):
     phone: str = ""
 
 
-class AuthLoginResponse(msgspec.Struct, frozen=True):
+class AuthLoginResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     """An access token for half an hour, and the token that renews it, once."""
 
     access_token: str
     refresh_token: str
     user: AuthMeResponse
+    mfa_enrollment_required: bool = False  # shown where it is: nothing else can be done before
 
     def __repr__(self) -> str:
         """Show no token."""
@@ -99,8 +101,10 @@ def login(ctx: Context, body: LoginRequest) -> AuthLoginResponse:
     signed = sign_in(
         ctx.services.db,
         ctx.services.tokens,
+        ctx.services.vault,
         body.username,
         body.password,
+        otp=body.otp,
         now=clock.now(),
         client=_client(ctx),
     )
@@ -207,7 +211,12 @@ def _give_cookies(ctx: Context, signed: SignedIn) -> None:
 
 
 def _logged_in(signed: SignedIn) -> AuthLoginResponse:
-    return AuthLoginResponse(signed.access_token, signed.refresh_token, _me(signed.user))
+    return AuthLoginResponse(
+        signed.access_token,
+        signed.refresh_token,
+        _me(signed.user),
+        mfa_enrollment_required=signed.must_enrol,
+    )
 
 
 def _me(user: User) -> AuthMeResponse:

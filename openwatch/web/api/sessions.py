@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from openwatch import clock, errors
-from openwatch.accounts import sessions
+from openwatch.accounts import open_sessions, sessions
 from openwatch.clock import Instant
 from openwatch.web.operations import Access, Context, Operation
 
@@ -41,7 +41,9 @@ class RevokedResponse(msgspec.Struct, frozen=True):
 def list_sessions(ctx: Context) -> SessionsResponse:
     """Return the caller's sign-ins."""
     user_id, current = _whose(ctx)
-    found = sessions.live(ctx.services.db, user_id, clock.now(), ctx.services.tokens.key_ids)
+    found = open_sessions.listed(
+        ctx.services.db, user_id, clock.now(), ctx.services.tokens.key_ids
+    )
     return SessionsResponse(
         tuple(
             SessionResponse(**msgspec.structs.asdict(one), is_current=one.id == current)
