@@ -138,6 +138,12 @@ def _create_admin(arguments: Arguments) -> int:
     return create_admin.run(arguments)
 
 
+def _users(arguments: Arguments) -> int:
+    from openwatch.cli import users
+
+    return users.run(arguments)
+
+
 def _check_config(arguments: Arguments) -> int:
     from openwatch.cli import check_config
 
@@ -179,6 +185,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "worker": _worker,
     "migrate": _migrate,
     "create-admin": _create_admin,
+    "users": _users,
     "check-config": _check_config,
     "check": _check,
     "rules": _rules,

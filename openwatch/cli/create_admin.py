@@ -11,7 +11,7 @@ def run(arguments: Arguments) -> int:
     """Create the user and print their id."""
     loaded = configured(arguments)
     start_logging(loaded)
-    password = _password(arguments)
+    password = secrets.new_password(arguments)
     from openwatch import app  # after the password: a slip in typing it is told at once
     from openwatch.accounts import users
 
@@ -19,11 +19,3 @@ def run(arguments: Arguments) -> int:
         user = users.create_admin(db, arguments["--username"], arguments["--email"], password)
     print(f"created {user.username} with the role admin, id {user.id}")
     return DONE
-
-
-def _password(arguments: Arguments) -> str:
-    if arguments["--password-file"]:
-        return secrets.from_file(arguments["--password-file"])
-    if arguments["--password-stdin"] or not secrets.is_interactive():
-        return secrets.from_stdin()
-    return secrets.asked_twice("Password", "use --password-file or --password-stdin")

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from openwatch.cli import UsageError
+from openwatch.cli import Arguments, UsageError
 
 
 def from_file(path: str) -> str:
@@ -53,6 +53,15 @@ def asked_twice(prompt: str, instead: str) -> str:
     if asked(f"{prompt}, again: ", instead) != first:
         raise UsageError("the two passwords differ")
     return first
+
+
+def new_password(arguments: Arguments) -> str:
+    """Return the password to set, from where the arguments say. Raise UsageError."""
+    if arguments["--password-file"]:
+        return from_file(arguments["--password-file"])
+    if arguments["--password-stdin"] or not is_interactive():
+        return from_stdin()
+    return asked_twice("Password", "use --password-file or --password-stdin")
 
 
 def is_interactive() -> bool:

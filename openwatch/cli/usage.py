@@ -12,6 +12,11 @@ Usage:
   openwatch create-admin --username NAME --email ADDRESS
                          [--password-file FILE | --password-stdin]
                          [--config FILE] [--log-level LEVEL]
+  openwatch users list [--config FILE] [--log-level LEVEL] [--json]
+  openwatch users reset-password NAME [--password-file FILE | --password-stdin]
+                                      [--config FILE] [--log-level LEVEL]
+  openwatch users (unlock | disable | enable | reset-mfa) NAME
+                                      [--config FILE] [--log-level LEVEL]
   openwatch check-config [--config FILE] [--log-level LEVEL] [--listen ADDRESS] [--json]
   openwatch check --local [--sudo] [--ask-sudo-password | --sudo-password-file FILE]
                           [--framework NAME] [--severity LEVEL] [--rule ID]... [--lane LANE]
@@ -46,6 +51,9 @@ Commands:
   worker         Scan hosts for a server that runs elsewhere.
   migrate        Bring the database's schema up to this program, or show where it stands.
   create-admin   Create a user who may do everything.
+  users          List the users, give one a new password, let one try again after too many failed
+                 sign-ins, take a lost second factor away, or let one in no more. Needs nobody to be
+                 signed in.
   check-config   Print every setting and where it came from.
   check          Scan a host now and print what was found; needs no database.
   rules          Look at the rules, check a directory of one's own, or say why a rule is judged on
@@ -67,7 +75,7 @@ Everywhere:
   -h --help               Print this.
   --version               Print the version.
 
-The first administrator:
+The first administrator, and passwords:
   --username NAME         The name to sign in with.
   --email ADDRESS         Their address.
   --password-file FILE    Read the password from the first line of a file. It is asked for where

@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 
 from openwatch import ids
+from openwatch.accounts import passwords, users
+from openwatch.db import Query
+from openwatch.db import dsn as dsns
+from openwatch.db.connect import open_database
 from openwatch.db.embedded import Server
 
 OPENWATCH = Path(sys.executable).with_name("openwatch")
@@ -164,6 +168,51 @@ def test_an_admin_is_created_once_and_the_password_is_printed_nowhere(
     for run_ in (first, again):
         assert "battery" not in run_.stdout + run_.stderr
         assert "good password" not in run_.stdout + run_.stderr
+
+
+def test_users_are_helped_from_the_command_line_when_nobody_can_sign_in(dsn: str) -> None:
+    def ow(*words: str, stdin: str = "") -> tuple[int, str]:
+        done = run(*words, stdin=stdin, OPENWATCH_DATABASE_DSN=dsn)
+        assert "battery" not in done.stdout + done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    for name in ("root", "alice"):
+        words = ("create-admin", "--username", name, "--email", f"{name}@example.org")
+        assert ow(*words, stdin="correct horse battery\n")[0] == 0
+    assert ow("users", "list") == (0, "root   admin\nalice  admin\n")
+    assert ow("users", "disable", "alice")[0] == 0
+    assert ow("users", "list")[1].endswith("alice  admin  disabled\n")
+    status, said = ow("users", "disable", "root")
+    assert status == 1
+    assert "nobody who may do everything" in said
+    assert ow("users", "enable", "alice")[0] == 0
+    assert ow("users", "unlock", "root")[0] == 0
+    assert ow("users", "reset-mfa", "root") == (
+        0,
+        "root had no second factor; every sign-in of theirs has ended\n",
+    )
+    status, said = ow("users", "unlock", "rot")
+    assert status == 2
+    assert "did you mean root?" in said
+    status, said = ow("users", "reset-password", "root", stdin="short one\n")
+    assert status == 1
+    assert "15 to 128" in said
+    assert ow("users", "reset-password", "root", stdin="another battery staple\n")[0] == 0
+    db = open_database(dsns.parse(dsn))
+    with db.scope():
+        user = users.find(db, "root")
+        assert user is not None
+        assert passwords.is_right("another battery staple", user.password_hash)
+        rows = db.rows(
+            Query("t", "t", "SELECT action FROM audit_events WHERE actor_type = 'system'")
+        )
+    db.close_all()
+    assert {row["action"] for row in rows} >= {
+        "admin.user.disabled",
+        "admin.user.enabled",
+        "admin.user.updated",
+        "admin.user.password_reset",
+    }
 
 
 def test_a_short_admin_password_is_refused(dsn: str) -> None:
