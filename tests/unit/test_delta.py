@@ -43,13 +43,15 @@ def test_a_changed_line_costs_little_more_than_itself() -> None:
 @pytest.mark.parametrize(
     "steps",
     [
-        [(0, 1 << 40)],
-        [(-1, 3)],
-        [(1 << 40, -5)],
-        [(0, -(1 << 40))],
+        [0, 1 << 40],
+        [-1, 3],
+        [1 << 40, -5],
+        [0, -(1 << 40)],
+        [0],
+        [0, b"x"],
         [],
         [b"x" * 2000],
-        [(0, 9)] * 999,
+        [0, 3, -3, 3] * 900,
     ],
 )
 def test_a_forged_difference_makes_no_more_than_is_allowed(steps: list[object]) -> None:
