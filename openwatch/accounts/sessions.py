@@ -73,10 +73,10 @@ def issue(
     """
     session_id, session_token = ids.new_id(), new_token()
     with db.atomic():
-        held = db.row(_QUERIES["hold_user"], id=user.id, password_hash=user.password_hash)
-        if held is None:
+        if not db.value(_QUERIES["hold_user"], id=user.id, password_hash=user.password_hash):
             raise invalid_credentials()
-        if held["is_enrolled"] and not proven & SECOND:
+        is_enrolled = db.value(_QUERIES["is_enrolled"], id=user.id)
+        if is_enrolled and not proven & SECOND:
             raise mfa_required()
         rules = policy.get(db)
         end = now + rules.absolute
@@ -113,7 +113,7 @@ def issue(
         refresh_token=refresh_token,
         session_token=session_token,
         csrf_token=secrets.token_hex(32),
-        must_enrol=rules.require_mfa and not held["is_enrolled"],
+        must_enrol=rules.require_mfa and not is_enrolled,
     )
 
 

@@ -50,11 +50,13 @@ UPDATE sessions SET expired_at = :now WHERE id = :id AND expired_at IS NULL AND 
 RETURNING true
 
 -- hold_user: a user who may still do what they just proved, until the transaction ends
-SELECT EXISTS (SELECT FROM auth_mfa_secrets m
-                WHERE m.user_id = u.id AND m.last_verified_at IS NOT NULL) AS is_enrolled
-  FROM users u
- WHERE u.id = :id AND u.password_hash = :password_hash AND u.disabled_at IS NULL AND u.deleted_at IS NULL
+SELECT true FROM users
+ WHERE id = :id AND password_hash = :password_hash AND disabled_at IS NULL AND deleted_at IS NULL
    FOR SHARE
+
+-- is_enrolled: whether a user has a second factor; asked once the user is held, since what one
+-- statement sees is as old as its beginning, however long it waited for the lock
+SELECT EXISTS (SELECT FROM auth_mfa_secrets WHERE user_id = :id AND last_verified_at IS NOT NULL)
 
 -- open_session: a sign-in
 INSERT INTO sessions (id, user_id, token_hash, jwt_key_id, created_at, last_seen, expires_at,
