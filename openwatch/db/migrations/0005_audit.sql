@@ -21,8 +21,8 @@ CREATE TABLE audit_events (
 );
 CREATE INDEX audit_events_newest ON audit_events (occurred_at DESC, id DESC);
 CREATE INDEX audit_events_action ON audit_events (action, occurred_at DESC);
-CREATE INDEX audit_events_actor ON audit_events (actor_type, actor_id, occurred_at DESC);
-CREATE INDEX audit_events_resource ON audit_events (resource_type, resource_id, occurred_at DESC);
+CREATE INDEX audit_events_actor ON audit_events (actor_id, actor_type, occurred_at DESC);
+CREATE INDEX audit_events_resource ON audit_events (resource_id, resource_type, occurred_at DESC);
 CREATE INDEX audit_events_correlation ON audit_events (correlation_id);
 
 -- What waits for its place in the chain, written with the event. The order of commits is unknown to
