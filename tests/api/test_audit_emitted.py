@@ -14,9 +14,9 @@ from openwatch.ssh.keys import host_key
 WEB = {"hostname": "web-1", "ip_address": "192.0.2.7", "description": "a\nb"}
 EVENTS = Query(
     "events",
-    "the trail without refusals, the oldest first",
+    "the trail without who came and went, the oldest first",
     "SELECT action, actor_type, actor_id, actor_ip, resource_type, resource_id, outcome, detail,"
-    " correlation_id FROM audit_events WHERE action NOT LIKE 'authz%' ORDER BY number",
+    " correlation_id FROM audit_events WHERE action NOT LIKE 'auth%' ORDER BY number",
 )
 
 
