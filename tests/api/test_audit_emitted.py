@@ -10,6 +10,7 @@ from openwatch.fleet import host_keys, hosts
 from openwatch.jobs import queue
 from openwatch.scans import store
 from openwatch.ssh.keys import host_key
+from openwatch.web.services import Services
 
 WEB = {"hostname": "web-1", "ip_address": "192.0.2.7", "description": "a\nb"}
 EVENTS = Query(
@@ -20,7 +21,7 @@ EVENTS = Query(
 )
 
 
-def trail(services) -> list[dict[str, Any]]:
+def trail(services: Services) -> list[dict[str, Any]]:
     return services.db.rows(EVENTS)
 
 
