@@ -184,6 +184,8 @@ def _invalid_body(reason: str) -> errors.InvalidInput:
         if missing
         else "validation.field_unknown"
         if unknown
+        else "validation.invalid_value"
+        if reason.startswith("Invalid enum value")
         else "validation.invalid_body",
         pointer=pointer,
         **({"field": steps[-1]} if steps else {}),

@@ -21,13 +21,24 @@ SESSION_COOKIE = "openwatch_session"
 CSRF_COOKIE = "XSRF-TOKEN"
 CSRF_HEADER = "X-CSRF-Token"
 LIMITED = frozenset(
-    {"/api/v1/auth/login", "/api/v1/auth/mfa:verify", "/api/v1/auth/password:change"}
+    {
+        "/api/v1/auth/login",
+        "/api/v1/auth/mfa:enroll",
+        "/api/v1/auth/mfa:verify",
+        "/api/v1/auth/mfa:disable",
+        "/api/v1/auth/mfa/recovery-codes:generate",
+        "/api/v1/auth/password:change",
+    }
 )
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_PAGES = ("same-origin", "none")  # "none": the person themselves, not a page
 _WITHOUT_CSRF = "/api/v1/auth/"
-_WITH_CSRF = "/api/v1/auth/sessions"  # ours, so no client knows it without
+_WITH_CSRF = (  # ours, so no client knows them without
+    "/api/v1/auth/sessions",
+    "/api/v1/auth/mfa/",
+    "/api/v1/auth/mfa:disable",
+)
 _MOST_ADDRESSES = 10_000
 _TURN_PAUSE = 2  # seconds after which a sign-in may be tried again
 _V6_SITE = 64  # bits: one client owns at least such a network

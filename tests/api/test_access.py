@@ -174,7 +174,7 @@ def test_the_operations_that_need_no_permission_are_these() -> None:
             404,
             "resource.not_found",
         ),
-        ("POST", "/credentials", {"scope": "fleet"}, 400, "validation.invalid_body"),
+        ("POST", "/credentials", {"scope": "fleet"}, 400, "validation.invalid_value"),
         (
             "POST",
             "/credentials",

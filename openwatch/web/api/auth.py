@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 import msgspec
 
@@ -14,8 +13,9 @@ from openwatch.accounts.login import change_password as change
 from openwatch.accounts.login import login as sign_in
 from openwatch.accounts.sessions import SignedIn
 from openwatch.accounts.types import Client
-from openwatch.accounts.users import User
 from openwatch.web.operations import Access, Context, Cookie, Operation
+from openwatch.web.shapes import AuthMeResponse
+from openwatch.web.shapes import me as me_of
 
 _SESSION, _REFRESH, _CSRF = "openwatch_session", "openwatch_refresh", "XSRF-TOKEN"
 _CLEARED = -1  # what Max-Age says of a cookie to forget
@@ -52,20 +52,6 @@ class PasswordChangeRequest(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """Show no password."""
         return "PasswordChangeRequest(***)"
-
-
-class AuthMeResponse(msgspec.Struct, frozen=True):
-    """The signed-in user. `role` is the foremost of the user's roles."""
-
-    id: UUID
-    username: str
-    email: str
-    role: str
-    full_name: str = ""
-    display_name: str = ""
-    job_title: str = ""
-    timezone: str = ""
-    phone: str = ""
 
 
 class AuthLoginResponse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -156,7 +142,7 @@ def refresh_cookie(ctx: Context) -> AuthMeResponse:
                 ctx.set_cookies.append(Cookie(name, "", max_age=_CLEARED))
         raise
     _give_cookies(ctx, signed)
-    return _me(signed.user)
+    return me_of(signed.user)
 
 
 def me(ctx: Context) -> AuthMeResponse:
@@ -165,7 +151,7 @@ def me(ctx: Context) -> AuthMeResponse:
     user = users.get(ctx.services.db, who.user_id) if who.user_id and who.session_id else None
     if user is None:
         raise errors.Unauthenticated("Sign in first.")
-    return _me(user)
+    return me_of(user)
 
 
 def change_password(ctx: Context, body: PasswordChangeRequest) -> None:
@@ -189,7 +175,7 @@ def my_permissions(ctx: Context) -> AuthMePermissionsResponse:
     who = ctx.principal
     return AuthMePermissionsResponse(
         identity=AuthIdentity(
-            id=str(who.user_id or ""),
+            id=str(who.token_id or who.user_id or ""),
             role=roles.foremost(who.roles),
             is_anonymous=who.is_anonymous,
         ),
@@ -214,22 +200,8 @@ def _logged_in(signed: SignedIn) -> AuthLoginResponse:
     return AuthLoginResponse(
         signed.access_token,
         signed.refresh_token,
-        _me(signed.user),
+        me_of(signed.user),
         mfa_enrollment_required=signed.must_enrol,
-    )
-
-
-def _me(user: User) -> AuthMeResponse:
-    return AuthMeResponse(
-        id=user.id,
-        username=user.username,
-        email=user.email,
-        role=user.role,
-        full_name=user.full_name,
-        display_name=user.display_name,
-        job_title=user.job_title,
-        timezone=user.timezone,
-        phone=user.phone,
     )
 
 
