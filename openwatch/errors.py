@@ -5,7 +5,7 @@ OpenWatchError
     KeyFileError
   Rejected                    what the caller sent cannot be accepted
     InvalidInput  NotFound  Conflict  PreconditionFailed  Gone  TooLarge
-    Unauthenticated  Forbidden  RateLimited  Overloaded
+    Unauthenticated  Forbidden  BuiltIn  RateLimited  Overloaded
   RuleError                   a rule document, with file and line
   StorageError                PostgreSQL said no
     DatabaseUnavailable  IntegrityViolation  RetryableConflict  QueryTimeout
@@ -22,6 +22,8 @@ Peewee replaces any exception of those names, whoever raised it, by its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 
@@ -111,12 +113,19 @@ class Unauthenticated(Rejected):
     """Sign in first."""
 
     code = "auth.required"
+    trace: Mapping[str, str] = MappingProxyType({})  # what the trail knows and the caller does not
 
 
 class Forbidden(Rejected):
     """You may not do this."""
 
     code = "authz.permission_denied"
+
+
+class BuiltIn(Rejected):
+    """It comes with the program and cannot be changed or removed."""
+
+    code = "resource.builtin"
 
 
 class RateLimited(Rejected):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from openwatch import errors
 from openwatch.accounts.permissions import Permission
 from openwatch.accounts.types import Principal, Via
@@ -11,14 +13,34 @@ from openwatch.db.postgres import Row
 _KNOWN = {permission.value: permission for permission in Permission}
 
 
-def refusal(reason: str) -> errors.Unauthenticated:
-    """Return the 401 for a credential that was shown and is not good, with the contract's reason."""
+def known(permissions: Iterable[str]) -> frozenset[Permission]:
+    """Return the permissions of these ids; one that only another version knows grants nothing."""
+    return frozenset(_KNOWN[one] for one in permissions if one in _KNOWN)
+
+
+def require_known(permissions: Iterable[str]) -> None:
+    """Raise InvalidInput (users.unknown_permission) where an id is no permission's."""
+    unknown = sorted(set(permissions) - _KNOWN.keys())
+    if unknown:
+        raise errors.InvalidInput(
+            f"There is no permission {', '.join(unknown)}.",
+            code="users.unknown_permission",
+            invalid_permissions=unknown,
+        )
+
+
+def refusal(reason: str, **trace: str) -> errors.Unauthenticated:
+    """Return the 401 for a credential that was shown and is not good, with the contract's reason.
+
+    `trace` is for the audit trail, not for the caller.
+    """
     refused = errors.Unauthenticated(
         "This sign-in is not valid any more; sign in again.",
         code="auth.session_invalid",
         reason=reason,
     )
     refused.retryable = True
+    refused.trace = trace
     return refused
 
 
@@ -45,6 +67,5 @@ def principal(
         must_enrol=row["must_enrol"],
         session_id=row["session_id"],
         roles=tuple(row["roles"]),
-        # An id that only another version knows grants nothing here.
-        permissions=frozenset(_KNOWN[p] for p in row["permissions"] if p in _KNOWN),
+        permissions=known(row["permissions"]),
     )

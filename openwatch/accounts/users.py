@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from openwatch import errors, ids
 from openwatch.accounts import passwords, roles
+from openwatch.audit import trail
+from openwatch.audit.codes import Code
+from openwatch.audit.types import SYSTEM, Actor, Resource
 from openwatch.db import Database, load
 
 _QUERIES = load("openwatch.accounts")
@@ -62,40 +68,39 @@ def create(
     *,
     role: str | None = None,
     shortest: int = passwords.SHORTEST,
+    actor: Actor = SYSTEM,
 ) -> User:
-    """Create a user, with a role where one is named.
+    """Create a user, with a role where one is named, and record it.
 
     Raise InvalidInput for a name, address or password that cannot be accepted, Conflict
     (users.taken, users.email_taken) where another user has it.
     """
-    username, email = username.strip(), email.strip()
-    _require_text("username", username)
-    _require_text("email", email)
-    if not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
-        raise errors.InvalidInput(
-            f"{email!r} is not an e-mail address.",
-            code="validation.field_invalid",
-            field="email",
-        )
+    username = acceptable_text("username", username)
+    email = acceptable_email(email)
     passwords.require_acceptable(password, shortest)
     password_hash = passwords.hashed(password)
     user_id = ids.new_id()
-    try:
-        with db.atomic():
-            db.run(
-                _QUERIES["create_user"],
-                id=user_id,
-                username=username,
-                email=email,
-                password_hash=password_hash,
-            )
-            if role is not None:
-                _grant(db, user_id, role)
-    except errors.IntegrityViolation as violation:
-        if violation.constraint in _TAKEN:
-            code, message = _TAKEN[violation.constraint]
-            raise errors.Conflict(message, code=code) from None
-        raise
+    with naming_taken(), db.atomic():
+        db.run(
+            _QUERIES["create_user"],
+            id=user_id,
+            username=username,
+            email=email,
+            password_hash=password_hash,
+        )
+        if role is not None:
+            _grant(db, user_id, role)
+        whose = Resource("user", str(user_id))
+        detail: dict[str, Any] = {} if role is None else {"role_id": role}
+        trail.record(
+            db,
+            Code.ADMIN_USER_CREATED,
+            actor=actor,
+            resource=whose,
+            username=username,
+            email=email,
+            **detail,
+        )
     created = get(db, user_id)
     if created is None:
         raise errors.StorageError(f"the user {username!r} is gone again")
@@ -125,13 +130,43 @@ def _grant(db: Database, user_id: UUID, role: str) -> None:
         raise
 
 
-def _require_text(field: str, value: str) -> None:
-    if not 1 <= len(value) <= _LONGEST or not value.isprintable():
+def acceptable_text(field: str, value: str, shortest: int = 1) -> str:
+    """Return the text without blanks around it. Raise InvalidInput where it cannot be a field's."""
+    value = value.strip()
+    if not shortest <= len(value) <= _LONGEST or (value and not value.isprintable()):
         raise errors.InvalidInput(
-            f"{field} must have 1 to {_LONGEST} printable characters.",
+            f"{field} must have {shortest} to {_LONGEST} printable characters.",
             code="validation.field_invalid",
             field=field,
         )
+    return value
+
+
+def acceptable_email(value: str) -> str:
+    """Return the address without blanks around it. Raise InvalidInput where it cannot be one."""
+    value = acceptable_text("email", value)
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
+        raise errors.InvalidInput(
+            f"{value!r} is not an e-mail address.",
+            code="validation.field_invalid",
+            field="email",
+        )
+    return value
+
+
+@contextmanager
+def naming_taken() -> Iterator[None]:
+    """Turn the refusal of a name or address that another user has into its Conflict.
+
+    Raise Conflict: users.taken, users.email_taken. The transaction belongs inside.
+    """
+    try:
+        yield
+    except errors.IntegrityViolation as violation:
+        if violation.constraint in _TAKEN:
+            code, message = _TAKEN[violation.constraint]
+            raise errors.Conflict(message, code=code) from None
+        raise
 
 
 def _user(row: dict[str, object] | None) -> User | None:

@@ -83,6 +83,8 @@ def _answer_error(
             _logger.error("the request's trace", exc_info=error, extra={"event": "http.trace"})
     if isinstance(error, falcon.HTTPError) and error.headers:
         resp.set_headers(dict(error.headers))
+    if isinstance(error, errors.BuiltIn):
+        resp.set_header("Allow", "GET, HEAD")
     if status == 401:
         resp.set_header("WWW-Authenticate", "Bearer")
     answer = problems.envelope(error, correlation_id)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import falcon
 
 from openwatch import clock, errors
+from openwatch.accounts import api_tokens
 from openwatch.accounts.principals import refusal
 from openwatch.accounts.sessions import principal_of_session
-from openwatch.accounts.types import ANONYMOUS, Principal
+from openwatch.accounts.types import ANONYMOUS, Principal, Via
 from openwatch.web.middleware import SESSION_COOKIE
 from openwatch.web.operations import Access, Operation
 from openwatch.web.services import Services
@@ -32,11 +33,10 @@ _ENROLMENT = frozenset(
     }
 )
 _EVENTS = "/api/v1/events"
-_API_TOKEN = "owk_"  # noqa: S105 - a prefix
 
 
-def principal_of(services: Services, req: falcon.Request) -> Principal:
-    """Return the caller: by session cookie, else by bearer token, else anonymous.
+def principal_of(services: Services, req: falcon.Request, address: str) -> Principal:
+    """Return the caller at an address: by session cookie, else by bearer token, else anonymous.
 
     Raise Unauthenticated (auth.session_invalid) for a credential that was shown and is not good:
     it never counts as none.
@@ -54,9 +54,10 @@ def principal_of(services: Services, req: falcon.Request) -> Principal:
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer":
         raise refusal("invalid_jwt")
-    if token.startswith(_API_TOKEN):
-        raise refusal("invalid_api_token")
-    return services.tokens.principal(services.db, token.strip())
+    token = token.strip()
+    if token.startswith(api_tokens.PREFIX):
+        return api_tokens.principal(services.db, token, address, clock.now())
+    return services.tokens.principal(services.db, token)
 
 
 def is_background(req: falcon.Request) -> bool:
@@ -78,6 +79,8 @@ def authorise(operation: Operation, principal: Principal) -> None:
             code="auth.mfa_required",
             enrol="/api/v1/auth/mfa:enroll",
         )
+    if needed is Access.SESSION and principal.via is Via.TOKEN:
+        raise errors.Unauthenticated("Sign in first; an API token is nobody in person.")
     if needed is not Access.SESSION and needed not in principal.permissions:
         raise errors.Forbidden(
             f"This needs the permission {needed.value}.",

@@ -26,8 +26,10 @@ def record(ctx: Context, refusal: errors.Unauthenticated | errors.Forbidden) -> 
         "route": operation.path,
     }
     if refusal.code == "auth.session_invalid":
-        reason = refusal.detail.get("reason", "")
-        ctx.record(Code.AUTH_LOGIN_FAILURE, None, outcome="failure", reason=reason, **about)
+        about["reason"] = refusal.detail.get("reason", "")
+        if isinstance(refusal, errors.Unauthenticated):
+            about |= refusal.trace
+        ctx.record(Code.AUTH_LOGIN_FAILURE, None, outcome="failure", **about)
         return
     needed = operation.permission
     if isinstance(needed, Permission):

@@ -111,7 +111,7 @@ class Dispatch:
         operation = context.operation
         assert operation is not None  # noqa: S101 - set above
         try:
-            context.principal = auth.principal_of(self._services, req)
+            context.principal = auth.principal_of(self._services, req, context.remote_addr)
             if not context.principal.is_anonymous:
                 who = context.principal
                 self._principals.require(str(who.token_id or who.user_id))

@@ -14,6 +14,8 @@ from uuid import UUID
 
 import msgspec
 
+from openwatch import errors
+from openwatch.accounts.grants import Author
 from openwatch.accounts.permissions import Permission
 from openwatch.accounts.types import Principal
 from openwatch.audit import trail
@@ -60,6 +62,13 @@ class Context(msgspec.Struct):
     if_match: str | None = None
     exports: Exports = msgspec.field(default_factory=Exports)
 
+    def signed_in(self) -> tuple[UUID, UUID]:
+        """Return the caller's user and session. Raise Unauthenticated for an API token."""
+        who = self.principal
+        if who.user_id is None or who.session_id is None:
+            raise errors.Unauthenticated("Sign in first; an API token is nobody's account.")
+        return who.user_id, who.session_id
+
     @property
     def actor(self) -> Actor:
         """The caller as the audit trail names them."""
@@ -71,6 +80,12 @@ class Context(msgspec.Struct):
         else:
             kind, identity, label = ActorType.ANONYMOUS, "", "anonymous"
         return Actor(kind, identity, label, self.remote_addr, self.user_agent, who.session_id)
+
+    @property
+    def author(self) -> Author:
+        """The caller as one who changes what others may do."""
+        who = self.principal
+        return Author(self.actor, who.permissions, who.user_id, who.token_id)
 
     def record(
         self,

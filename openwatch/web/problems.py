@@ -36,6 +36,7 @@ STATUS: dict[type[BaseException], int] = {
     errors.Rejected: 400,
     errors.InvalidInput: 400,
     errors.NotFound: 404,
+    errors.BuiltIn: 405,
     errors.Conflict: 409,
     errors.Gone: 410,
     errors.PreconditionFailed: 412,
@@ -54,6 +55,7 @@ STATUS: dict[type[BaseException], int] = {
     errors.HostError: 502,
     errors.NoCredential: 404,
     errors.TransportRefused: 403,
+    errors.SecretUnreadable: 503,
     errors.OpenWatchError: 500,
 }
 
@@ -63,6 +65,7 @@ _FAULT: dict[str, Fault] = {
     "authz.role_exceeds_grant": "policy",
     "auth.refresh_reused": "policy",
     "host.transport_refused": "policy",
+    "policy.denied": "policy",
 }
 _RETRYABLE = frozenset(
     {
