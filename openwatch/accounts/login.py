@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from openwatch import errors
-from openwatch.accounts import lockout, mfa, passwords, sessions, users
+from openwatch.accounts import api_tokens, lockout, mfa, passwords, sessions, users
 from openwatch.accounts.lockout import Attempt
 from openwatch.accounts.sessions import SignedIn, actor_of, invalid_credentials, mfa_required
 from openwatch.accounts.tokens import Tokens
@@ -112,8 +112,9 @@ def set_password(
 ) -> None:
     """Give a user this password, end their sign-ins but one that may be kept, and record it.
 
-    API tokens stay. Raise InvalidInput: auth.password_policy, or validation.password_policy where
-    somebody else sets it; Conflict where it was changed meanwhile; Overloaded.
+    API tokens stay where the user does it, and end where somebody else does. Raise InvalidInput:
+    auth.password_policy, or validation.password_policy where somebody else sets it; Conflict where
+    it was changed meanwhile; Overloaded.
     """
     is_own = code is Code.AUTH_PASSWORD_CHANGED
     whose = Resource("user", str(user.id))
@@ -143,6 +144,8 @@ def set_password(
         ):
             raise errors.Conflict("The password was changed meanwhile; start again.")
         sessions.revoke_all(db, user.id, now, keep=keep, actor=actor)
+        if not is_own:  # whoever had got in may have left a token
+            api_tokens.revoke_all(db, user.id, now, actor=actor, reason="password_reset")
         detail: dict[str, Any] = {} if is_own else {"self": actor.id == str(user.id)}
         trail.record(
             db, code, actor=actor, resource=whose, target_user_id=str(user.id), **detail

@@ -191,7 +191,9 @@ def test_its_use_is_noted_at_most_once_a_minute(admin, program, services) -> Non
     assert used() > first
 
 
-@pytest.mark.parametrize("way", ["revoke", "expire", "disable", "delete", "role", "nonsense"])
+@pytest.mark.parametrize(
+    "way", ["revoke", "expire", "disable", "delete", "reset", "role", "nonsense"]
+)
 def test_what_ends_a_token(way, admin, caller, program, services) -> None:
     owner = caller([Permission.TOKEN_WRITE, Permission.HOST_READ])
     role = {"id": "readers", "description": "x", "permissions": ["host:read"]}
@@ -209,6 +211,9 @@ def test_what_ends_a_token(way, admin, caller, program, services) -> None:
         admin("POST", f"/users/{owner.user_id}:enable")
     elif way == "delete":
         admin("DELETE", f"/users/{owner.user_id}")
+    elif way == "reset":
+        body = {"new_password": "another unlikely phrase"}
+        admin("POST", f"/users/{owner.user_id}:reset-password", body=body)
     elif way == "role":
         assert admin("DELETE", "/roles/readers").status_code == 204
         admin("POST", "/roles:create", body=role)

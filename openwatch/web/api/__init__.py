@@ -11,10 +11,15 @@ from openwatch.web.api import (
     health,
     host_keys,
     hosts,
+    mfa,
     posture,
+    profile,
+    roles,
     scan_requests,
     scans,
     sessions,
+    tokens,
+    users,
 )
 from openwatch.web.operations import Operation
 
@@ -22,7 +27,12 @@ ALL: tuple[Operation, ...] = (
     *health.OPERATIONS,
     *auth.OPERATIONS,
     *sessions.OPERATIONS,
+    *mfa.OPERATIONS,
+    *profile.OPERATIONS,
     *auth_policy.OPERATIONS,
+    *users.OPERATIONS,
+    *roles.OPERATIONS,
+    *tokens.OPERATIONS,
     *hosts.OPERATIONS,
     *scan_requests.OPERATIONS,
     *host_keys.OPERATIONS,
