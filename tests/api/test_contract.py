@@ -25,6 +25,7 @@ ROWS = (*ALL, *openapi.operations(ALL))
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
 PUBLIC = {
     "getAuthMePermissions",
+    "getAuthPermissionsRegistry",
     "getHealth",
     "getOpenapiJson",
     "getOpenapiYaml",
@@ -77,7 +78,7 @@ def test_every_guarded_operation_refuses_the_anonymous_in_one_shape(anonymous) -
 
 def test_every_malformed_id_and_unknown_method_is_refused_in_one_shape(anonymous) -> None:
     for row in ROWS:
-        if "{" in row.path:
+        if "{" in row.path and "{" in filled(row, "{"):  # not only free text
             assert_error(anonymous(row.method, filled(row, "not-a-uuid")), 400)
         known = {other.method for other in ROWS if route_of(other.path) == route_of(row.path)}
         response = anonymous(min({"PUT", "PATCH", "DELETE"} - known), filled(row))
