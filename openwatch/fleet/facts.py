@@ -9,6 +9,8 @@ import msgspec
 from openwatch.checks.types import Facts
 from openwatch.db import Database, load
 from openwatch.fleet import periods
+from openwatch.stream import journal
+from openwatch.stream.types import HostDiscovered
 
 _QUERIES = load("openwatch.fleet")
 
@@ -20,7 +22,7 @@ def store(db: Database, host: int, facts: Facts) -> bool:
     holds the host's row already.
     """
     platform = f"{facts.family}{facts.major or ''}" if facts.family else None
-    changed = db.run(
+    news = db.row(
         _QUERIES["store_facts"],
         key=host,
         os_family=_text(facts.family),
@@ -29,9 +31,11 @@ def store(db: Database, host: int, facts: Facts) -> bool:
         platform_identifier=_text(platform),
         facts=msgspec.json.encode(_document(facts), order="deterministic").decode(),
     )
-    if changed:
-        periods.record(db, host)
-    return bool(changed)
+    if news is None:
+        return False
+    periods.record(db, host)
+    journal.append(db, HostDiscovered(**news))
+    return True
 
 
 def of_host(db: Database, host: int) -> Facts | None:

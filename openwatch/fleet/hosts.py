@@ -10,10 +10,12 @@ from uuid import UUID
 
 import msgspec
 
-from openwatch import errors, ids
+from openwatch import clock, errors, ids
 from openwatch.db import Database, load
 from openwatch.fleet import periods, tables, ways
 from openwatch.fleet.types import Host, Transport
+from openwatch.stream import journal
+from openwatch.stream.types import HostChanged
 
 _QUERIES = load("openwatch.fleet")
 _CHANGEABLE = frozenset(
@@ -67,6 +69,7 @@ def create(
         ).execute(db)
         host = get(db, host_id)
         periods.record(db, host.key)
+        journal.append(db, HostChanged(host_id, "created", clock.now()))
     return host
 
 
@@ -110,6 +113,7 @@ def change(db: Database, host_id: UUID, changes: Mapping[str, Any]) -> Host:
             tables.Host.update(values).where(tables.Host.id == host_id).execute(db)
             db.run(_QUERIES["touch_host"], key=key)
             periods.record(db, key)
+            journal.append(db, HostChanged(host_id, "updated", clock.now()))
         return get(db, host_id)
 
 
@@ -123,6 +127,7 @@ def remove(db: Database, host_id: UUID) -> None:
         ways.require_unused(db, host_id)
         db.run(_QUERIES["remove_host"], key=key)
         periods.record(db, key)
+        journal.append(db, HostChanged(host_id, "deleted", clock.now()))
 
 
 def missing(host_id: UUID | int) -> errors.NotFound:

@@ -80,6 +80,8 @@ UPDATE hosts
    AND (os_family, os_version, architecture, platform_identifier, facts)
        IS DISTINCT FROM (:os_family::text, :os_version::text, :architecture::text,
                          :platform_identifier::text, :facts::jsonb)
+RETURNING id AS host_id, coalesce(os_family, '') AS os_family, coalesce(os_version, '') AS os_version,
+          os_discovered_at AS discovered_at
 
 -- credential_by_id: an active credential
 SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_method,

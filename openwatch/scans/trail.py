@@ -1,4 +1,4 @@
-"""What the audit trail says of scans: started, completed, given up; each with what it records."""
+"""What is said of scans, with what it records: to the audit trail, and to whoever is watching."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from openwatch import log
+from openwatch import clock, log
 from openwatch.audit import trail
 from openwatch.audit.codes import Code
 from openwatch.audit.types import Resource
@@ -15,17 +15,20 @@ from openwatch.checks.types import Lane, Status
 from openwatch.db import Database
 from openwatch.jobs.types import Job
 from openwatch.scans.types import Begun
+from openwatch.stream import journal
+from openwatch.stream.types import ScanCompleted, ScanStarted
 
 
 def started(db: Database, scan: UUID, host: UUID, lane: Lane, attempt: int) -> None:
-    """Record that a worker has begun; once an attempt."""
+    """Record and tell that a worker has begun; once an attempt."""
     _record(db, Code.SCAN_STARTED, scan, host, lane=lane, attempt=attempt)
+    journal.append(db, ScanStarted(scan, host, clock.now()))
 
 
 def completed(
     db: Database, scan: UUID, host: UUID, lane: Lane, statuses: Iterable[Status], *, whole: bool
 ) -> None:
-    """Record what a scan came to; `whole` says whether every question had an answer."""
+    """Record and tell what a scan came to; `whole` says whether every question had an answer."""
     counts = Counter(statuses)
     _record(
         db,
@@ -38,6 +41,18 @@ def completed(
         failed=counts[Status.FAIL],
         skipped=counts[Status.SKIPPED],
         error=counts[Status.ERROR],
+    )
+    journal.append(
+        db,
+        ScanCompleted(
+            scan_id=scan,
+            host_id=host,
+            passed=counts[Status.PASS],
+            failed=counts[Status.FAIL],
+            skipped=counts[Status.SKIPPED],
+            errored=counts[Status.ERROR],
+            completed_at=clock.now(),
+        ),
     )
 
 
