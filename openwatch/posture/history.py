@@ -135,6 +135,14 @@ def hosts_now(
     )
 
 
+def fleet_now(db: Database, *, lens: str = ALL.name, max_age: dt.timedelta = MAX_AGE) -> Counts:
+    """Return the sum over the live hosts that count as fresh now; no row a host leaves PostgreSQL."""
+    oldest = f"{max_age.total_seconds()} seconds"
+    return Counts(
+        *db.tuples(_QUERIES["fleet_now"], lens=lens, lane="config", max_age=oldest)[0]
+    )
+
+
 def findings_of(
     db: Database,
     host: int,

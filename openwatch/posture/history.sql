@@ -32,6 +32,24 @@ SELECT h.id, h.host, h.name, h.environment, h.os_family, h.os_version,
   LEFT JOIN counted c ON c.host = h.host
  ORDER BY h.name, h.host
 
+-- fleet_now: what the live hosts with a fresh scan come to now under a lens, from their scores alone
+SELECT coalesce(sum(c.pass), 0)::bigint, coalesce(sum(c.fail), 0)::bigint,
+       coalesce(sum(c.error), 0)::bigint, coalesce(sum(c.skipped), 0)::bigint,
+       coalesce(sum(c.critical_failing), 0)::bigint
+  FROM (SELECT DISTINCT ON (s.host)
+               s.host, s.pass, s.fail, s.error, s.skipped, s.critical_failing
+          FROM scores s
+          JOIN lens_names n ON n.key = s.lens
+         WHERE s.until = 'infinity'
+           AND s.lens = ANY (ARRAY(
+                   SELECT l.key FROM lens_names l WHERE :lens::text IN (l.name, l.family)))
+           AND s.pass + s.fail + s.error + s.skipped > 0
+         ORDER BY s.host, n.name DESC) c
+  JOIN hosts h ON h.key = c.host AND h.deleted_at IS NULL
+ WHERE EXISTS (SELECT FROM scans s
+                WHERE s.host = h.key AND s.recorded_at > clock_timestamp() - :max_age::interval
+                  AND s.complete AND s.lane = :lane::text)
+
 -- lens_of_host: the version of a lens that applied to a host at an instant
 SELECT n.name, s.version
   FROM scores s

@@ -177,11 +177,22 @@ def _check_posture(admin, machine, services) -> None:
     assert gone.json["error"]["detail"]["floor"]
 
 
+def _check_fleet(admin) -> None:
+    for lens in ({}, {"framework": "cis"}, {"framework": "none_of_ours"}):
+        summary = admin("GET", "/posture", query=lens).json["summary"]
+        evaluated = summary["passing"] + summary["failing"] + summary["error"]
+        assert admin("GET", "/fleet/score", query=lens).json == {
+            "passing_fraction": round((summary["score_pct"] or 0) / 100, 4),
+            "total_evaluations": evaluated,
+        }
+
+
 def test_a_scan_is_told_the_same_by_every_surface(admin, machine, services) -> None:
     _check_scan(admin, machine, services)
     _check_compliance(admin, machine)
     _check_lists(admin, machine)
     _check_posture(admin, machine, services)
+    _check_fleet(admin)
 
 
 def test_a_scan_outlives_its_host(admin, machine) -> None:

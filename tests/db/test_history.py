@@ -76,6 +76,8 @@ def test_a_host_that_was_switched_off_is_stale_and_never_compliant(database: Dat
     wide = history.as_of(database, max_age=dt.timedelta(days=30))
     assert [h.name for h in wide.fresh] == ["lively", "quiet"]
     assert wide.score == 50.0
+    assert history.fleet_now(database) == posture.counts
+    assert history.fleet_now(database, max_age=dt.timedelta(days=30)) == wide.counts
 
 
 def test_an_incomplete_scan_or_one_of_another_lane_makes_no_host_fresh(

@@ -8,6 +8,7 @@ from openwatch.web.api import (
     auth_policy,
     compliance,
     credentials,
+    fleet,
     health,
     host_keys,
     hosts,
@@ -40,5 +41,6 @@ ALL: tuple[Operation, ...] = (
     *scans.OPERATIONS,
     *compliance.OPERATIONS,
     *posture.OPERATIONS,
+    *fleet.OPERATIONS,
     *audit.OPERATIONS,
 )
