@@ -21,6 +21,7 @@ from openwatch.config import Config
 from openwatch.db import Database, database_of_models, dsn
 from openwatch.db import migrate as migrations
 from openwatch.db.connect import connector, open_database
+from openwatch.health.processes import Heartbeat
 from openwatch.jobs import supervisor
 from openwatch.keys import files
 from openwatch.rules import change, trust
@@ -93,6 +94,7 @@ def serve(config: Config) -> int:
         with (
             _signals(server.close, server.reload),
             _audited(config, db, vault),
+            Heartbeat(db, "serve", lambda: vault.key_ids),
             supervisor.Supervisor(config),
         ):
             _settle()
@@ -136,7 +138,11 @@ def worker(config: Config) -> int:
             poll=config.worker.poll_interval,
         )
         try:
-            with _signals(running.stop, lambda: None), life.running(db, "worker"):
+            with (
+                _signals(running.stop, lambda: None),
+                life.running(db, "worker"),
+                Heartbeat(db, "worker", lambda: vault.key_ids),
+            ):
                 _settle()
                 running.run()
         finally:
