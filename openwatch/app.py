@@ -21,9 +21,9 @@ from openwatch.config import Config
 from openwatch.db import Database, database_of_models, dsn
 from openwatch.db import migrate as migrations
 from openwatch.db.connect import connector, open_database
-from openwatch.health.processes import Heartbeat
+from openwatch.health.processes import Heartbeat, Kind
 from openwatch.jobs import supervisor
-from openwatch.keys import files
+from openwatch.keys import watch
 from openwatch.rules import change, trust
 from openwatch.rules.load import load as load_rules
 from openwatch.rules.types import Corpus
@@ -76,8 +76,10 @@ def serve(config: Config) -> int:
 
     _announce("serve", listen=config.server.listen)
     passwords.use_breach_file(config.identity.breach_file)
-    vault, corpus = _vault(config), rules(config)
-    tokens = Tokens(files.jwt_keys(Path(config.identity.jwt_private_key)))
+    (vault, credential_keys), corpus = _vault(config), rules(config)
+    jwt_keys = watch.jwt_keys(Path(config.identity.jwt_private_key))
+    tokens = Tokens(jwt_keys.keys(), jwt_keys.refresh)
+    jwt_keys.used_by(tokens.use)
     with _database(config) as db:
         migrations.require_current(db)
         with db.scope():
@@ -93,8 +95,9 @@ def serve(config: Config) -> int:
         server.bind()
         with (
             _signals(server.close, server.reload),
+            watch.Watch(credential_keys, jwt_keys),
             _audited(config, db, vault),
-            Heartbeat(db, "serve", lambda: vault.key_ids),
+            _heartbeat(db, "serve", vault, credential_keys),
             supervisor.Supervisor(config),
         ):
             _settle()
@@ -115,17 +118,17 @@ def worker(config: Config) -> int:
     from openwatch.db.listen import Listener
     from openwatch.jobs.loop import Worker
     from openwatch.jobs.queue import CHANNEL
-    from openwatch.keys.signing import signer
+    from openwatch.keys.signing import SigningKey
     from openwatch.scans.jobs import Scanner
 
     _announce("worker")
-    vault, corpus = _vault(config), rules(config)
+    (vault, credential_keys), corpus = _vault(config), rules(config)
     with _database(config) as db:
         migrations.require_current(db)
         with db.scope():
-            scan_signer = signer(db, vault)
             change.note(db, corpus)
-        scanner = Scanner(db=db, vault=vault, config=config, corpus=corpus, signer=scan_signer)
+        signing_key = SigningKey(db, vault, "scan")
+        scanner = Scanner(db=db, vault=vault, config=config, corpus=corpus, signer=signing_key)
         listener = Listener(connector(dsn.parse(config.database.dsn)), [CHANNEL])
         running = Worker(
             db,
@@ -140,8 +143,9 @@ def worker(config: Config) -> int:
         try:
             with (
                 _signals(running.stop, lambda: None),
+                watch.Watch(credential_keys),
                 life.running(db, "worker"),
-                Heartbeat(db, "worker", lambda: vault.key_ids),
+                _heartbeat(db, "worker", vault, credential_keys),
             ):
                 _settle()
                 running.run()
@@ -181,29 +185,26 @@ def _audited(config: Config, db: Database, vault: Vault) -> Iterator[None]:
     from openwatch.audit import chain, receivers
     from openwatch.audit.forward import Forwarder
     from openwatch.audit.sealer import Sealer
-    from openwatch.keys.signing import signer
+    from openwatch.keys.signing import SigningKey
 
-    found = None
-    try:
-        with db.scope():
-            found = signer(db, vault, chain.PURPOSE)
-    except errors.SecretUnreadable as lost:
-        log.event(
-            logger,
-            logging.ERROR,
-            "audit.not_signed",
-            f"the audit trail is sealed, but nobody signs for it: {lost.message}",
-        )
     with contextlib.ExitStack() as stack:
         for receiver in receivers.configured(config.audit):
             stack.enter_context(Forwarder(db, receiver))
-        stack.enter_context(Sealer(db, found))
+        stack.enter_context(Sealer(db, SigningKey(db, vault, chain.PURPOSE)))
         stack.enter_context(life.running(db, "serve"))
         yield
 
 
-def _vault(config: Config) -> Vault:
-    return Vault(files.credential_keys(Path(config.identity.credential_key_file)))
+def _heartbeat(
+    db: Database, kind: Kind, vault: Vault, credential_keys: watch.Watched[bytes]
+) -> Heartbeat:
+    heartbeat = Heartbeat(db, kind, lambda: vault.key_ids)
+    credential_keys.used_by(lambda _keys: heartbeat.beat_soon())
+    return heartbeat
+
+
+def _vault(config: Config) -> tuple[Vault, watch.Watched[bytes]]:
+    return watch.vault(Path(config.identity.credential_key_file))
 
 
 def rules(config: Config) -> Corpus:

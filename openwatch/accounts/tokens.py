@@ -9,7 +9,7 @@ import base64
 import datetime as dt
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from openwatch.accounts.principals import principal, refusal
 from openwatch.accounts.types import Principal, Via
 from openwatch.clock import Instant
 from openwatch.db import Database, load
+from openwatch.keys.files import jwt_key_id
 
 LIFETIME = dt.timedelta(seconds=1800)
 _ALGORITHM = "RS256"
@@ -29,31 +30,47 @@ _CLAIMS = ("sub", "iat", "exp", "jti", "sid")
 _QUERIES = load("openwatch.accounts", "sessions.sql")
 
 
-def key_id(key: RSAPublicKey) -> str:
-    """Return the name of a public key: the start of the SHA-256 of its DER form."""
-    der = key.public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return base64.urlsafe_b64encode(hashlib.sha256(der).digest()[:12]).decode()
+class _Ring:
+    """The keys that are held at one moment; never changed, only replaced."""
+
+    def __init__(self, keys: Sequence[RSAPrivateKey]) -> None:
+        if not keys:
+            raise errors.KeyFileError("there is no JWT key")
+        self.signer = keys[0]
+        self.secret = _secret(keys[0])
+        self.public = {jwt_key_id(k.public_key()): k.public_key() for k in keys}
+        self.key_id = jwt_key_id(keys[0].public_key())
+        self.key_ids = frozenset(self.public)
 
 
 class Tokens:
     """Signs access tokens and says who shows one."""
 
-    def __init__(self, keys: Sequence[RSAPrivateKey]) -> None:
-        """Take the keys of `keys.files.jwt_keys`: the first signs, all of them verify."""
-        if not keys:
-            raise errors.KeyFileError("there is no JWT key")
-        self._signer = keys[0]
-        private = keys[0].private_bytes(
-            serialization.Encoding.DER,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        self._secret = hashlib.sha256(b"openwatch-refresh-v1\0" + private).digest()
-        self._public = {key_id(k.public_key()): k.public_key() for k in keys}
-        self.key_id = key_id(keys[0].public_key())
-        self.key_ids = frozenset(self._public)
+    def __init__(
+        self,
+        keys: Sequence[RSAPrivateKey],
+        refresh: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Take the keys of `keys.files.jwt_keys`: the first signs, all of them verify.
+
+        `refresh` is called before a token under an unknown key is refused; it may `use` newer keys.
+        """
+        self._ring = _Ring(keys)
+        self._refresh = refresh
+
+    def use(self, keys: Sequence[RSAPrivateKey]) -> None:
+        """Hold these keys from now on, the one that signs first."""
+        self._ring = _Ring(keys)
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key that signs."""
+        return self._ring.key_id
+
+    @property
+    def key_ids(self) -> frozenset[str]:
+        """The ids of the keys that verify: a session of another key has ended."""
+        return self._ring.key_ids
 
     def issue(self, user_id: UUID, session_id: UUID, role: str, now: Instant) -> str:
         """Return a token for a sign-in, valid for half an hour from `now`."""
@@ -65,12 +82,13 @@ class Tokens:
             "role": role,
             "sid": str(session_id),
         }
-        return jwt.encode(claims, self._signer, _ALGORITHM, headers={"kid": self.key_id})
+        ring = self._ring
+        return jwt.encode(claims, ring.signer, _ALGORITHM, headers={"kid": ring.key_id})
 
     def derived(self, purpose: str, token: str) -> str:
         """Return 256 bits that only who has the key and the token can tell, the same each time."""
         message = f"{purpose}\0{token}".encode("utf-8", "replace")
-        mac = hmac.digest(self._secret, message, "sha256")
+        mac = hmac.digest(self._ring.secret, message, "sha256")
         return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
     def principal(self, db: Database, token: str, now: Instant | None = None) -> Principal:
@@ -96,7 +114,7 @@ class Tokens:
             name = jwt.get_unverified_header(token).get("kid")
         except jwt.PyJWTError:
             raise refusal("invalid_jwt") from None
-        key = self._public.get(name) if isinstance(name, str) else None
+        key = self._public_key(name) if isinstance(name, str) else None
         if key is None:
             raise refusal("jwt_verify_failed")
         options: Any = {"require": _CLAIMS, "verify_exp": False, "verify_iat": False}
@@ -107,3 +125,19 @@ class Tokens:
         if not isinstance(claims["exp"], int) or not isinstance(claims["sid"], str):
             raise refusal("invalid_jwt")
         return claims
+
+    def _public_key(self, name: str) -> RSAPublicKey | None:
+        found = self._ring.public.get(name)
+        if found is None:
+            self._refresh()
+            found = self._ring.public.get(name)
+        return found
+
+
+def _secret(key: RSAPrivateKey) -> bytes:
+    private = key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return hashlib.sha256(b"openwatch-refresh-v1\0" + private).digest()

@@ -39,6 +39,13 @@ class Signer(Protocol):
         """Return the signature."""
 
 
+class SigningKey(Protocol):
+    """The key that signs at the time: another one may take its place."""
+
+    def current(self) -> Signer:
+        """Return it. Raise SecretUnreadable where the credential key that sealed it is lost."""
+
+
 class Head(msgspec.Struct, frozen=True):
     """Where a chain ends: how many events it has, and the last one's hash."""
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from openwatch import clock, errors, log
 from openwatch.audit import chain
-from openwatch.audit.chain import Head, Signer
+from openwatch.audit.chain import Head, Signer, SigningKey
 from openwatch.db import Database
 
 _log = logging.getLogger(__name__)
@@ -26,14 +26,15 @@ class Sealer:
     def __init__(
         self,
         db: Database,
-        signer: Signer | None,
+        key: SigningKey | None,
         *,
         every: float = EVERY,
         checkpoint_every: float = CHECKPOINT_EVERY,
     ) -> None:
-        """Take the collaborators; nothing runs yet. Without a signer there are no signatures."""
+        """Take the collaborators; nothing runs yet. Without a key there are no signatures."""
         self._db = db
-        self._signer = signer
+        self._key = key
+        self._is_lost = False
         self._every = every
         self._checkpoint_every = checkpoint_every
         self._known: Head | None = None  # where the chain ended when this process last looked
@@ -55,10 +56,29 @@ class Sealer:
         """Seal what waits, and sign where it is time. Raise EvidenceDamaged as `checkpoint` does."""
         with self._db.scope():
             chain.seal(self._db)
-            if self._signer is not None and (is_last or clock.monotonic() >= self._due):
+            if is_last or clock.monotonic() >= self._due:
                 self._due = clock.monotonic() + self._checkpoint_every
-                chain.checkpoint(self._db, self._signer, self._known)
-                self._known = chain.head(self._db)
+                signer = self._signer()
+                if signer is not None:
+                    chain.checkpoint(self._db, signer, self._known)
+                    self._known = chain.head(self._db)
+
+    def _signer(self) -> Signer | None:
+        """Return what signs; None, said once, while the key that sealed it is lost."""
+        try:
+            signer = None if self._key is None else self._key.current()
+        except errors.SecretUnreadable as lost:
+            if not self._is_lost:
+                self._is_lost = True
+                log.event(
+                    _log,
+                    logging.ERROR,
+                    "audit.not_signed",
+                    f"the audit trail is sealed, but nobody signs for it: {lost.message}",
+                )
+            return None
+        self._is_lost = False
+        return signer
 
     def _run(self) -> None:
         pause = 0.0

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from openwatch import errors, vault
-from openwatch.accounts import tokens
 from openwatch.cli import DONE, FAILED, Arguments, complain
 from openwatch.cli.arguments import configured
 from openwatch.cli.logs import start_logging
@@ -46,4 +45,4 @@ def _credential_keys(config: Config) -> Iterator[str]:
 def _jwt_keys(config: Config) -> Iterator[str]:
     found = files.jwt_keys(Path(config.identity.jwt_private_key))
     for key, use in zip(found, ("signs and verifies", "verifies"), strict=False):
-        yield f"jwt         {tokens.key_id(key.public_key())}  {use} access tokens"
+        yield f"jwt         {files.jwt_key_id(key.public_key())}  {use} access tokens"

@@ -1,4 +1,7 @@
-"""The key files: credential.key (32 raw bytes) and jwt_private.pem (RSA), and their predecessors.
+"""The key files: credential.key (32 raw bytes) and jwt_private.pem (RSA), and those beside them.
+
+credential.key seals; credential.key.new (which waits to take its place) and credential.key.old
+(whose place it took) only open. jwt_private.pem signs; jwt_private.old.pem only verifies.
 
 A key file is `root:openwatch 0640` in a directory that only root can change, or `0600` and owned
 by the service's own user. Anything looser is refused, with the command that mends it.
@@ -6,17 +9,25 @@ by the service's own user. Anything looser is refused, with the command that men
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import grp
+import hashlib
 import os
+import pwd
+import re
 import shlex
 import stat
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import (
+    RSAPrivateKey,
+    RSAPublicKey,
+    generate_private_key,
+)
 
 from openwatch import errors
 
@@ -24,7 +35,8 @@ CREDENTIAL_KEY_BYTES = 32
 _SMALLEST_RSA = 2048
 _GENERATED_RSA = 3072
 _LARGEST_FILE = 64 * 1024
-_SERVICE_GROUP = "openwatch"
+_SERVICE = "openwatch"  # the service's user, and its group
+_REPLACED_BY = re.compile(rb"^Replaced-By: (\S+)$", re.MULTILINE)
 _NEW_CREDENTIAL_KEY = (
     "restore it from the backup (a new one opens no stored credential; where none is stored yet:"
     " openssl rand -out {path} 32)"
@@ -35,27 +47,52 @@ _NEW_JWT_KEY = (
 )
 
 
+def staged(path: Path) -> Path:
+    """Return where the key lies that waits to take a key file's place."""
+    return path.with_name(path.name + ".new")
+
+
+def replaced(path: Path) -> Path:
+    """Return where the key lies whose place a key file took."""
+    if path.suffix == ".pem":
+        return path.with_name(f"{path.stem}.old{path.suffix}")
+    return path.with_name(path.name + ".old")
+
+
 def credential_keys(path: Path) -> tuple[bytes, ...]:
-    """Return the keys for the vault: the one that seals, then `credential.key.old` where it is.
+    """Return the keys for the vault: the one that seals, then those beside it that only open.
 
     Raise KeyFileError with the command that mends it.
     """
-    current = _credential_key(path)
-    old = path.with_name(path.name + ".old")
-    if not _exists(old):
-        return (current,)
-    previous = _credential_key(old)
-    return (current,) if previous == current else (current, previous)
+    beside = (staged(path), replaced(path))
+    keys = (credential_key(path), *(credential_key(one) for one in beside if _exists(one)))
+    return tuple(dict.fromkeys(keys))
 
 
 def jwt_keys(path: Path) -> tuple[RSAPrivateKey, ...]:
     """Return the keys for access tokens: the one that signs, then `jwt_private.old.pem`.
 
-    Raise KeyFileError with the command that mends it.
+    The old one counts where it says that it was replaced by the one that signs, or says nothing: a
+    file that was put in place by hand ends every session. Raise KeyFileError.
     """
-    current = _rsa_key(path)
-    old = path.with_name(f"{path.stem}.old{path.suffix}")
-    return (current, _rsa_key(old)) if _exists(old) else (current,)
+    current, _ = _rsa_key(path)
+    if not _exists(replaced(path)):
+        return (current,)
+    old, pem = _rsa_key(replaced(path))
+    name = jwt_key_id(current.public_key())
+    says = _REPLACED_BY.search(pem)
+    is_successor = says is None or says[1] == name.encode()
+    return (
+        (current, old) if is_successor and name != jwt_key_id(old.public_key()) else (current,)
+    )
+
+
+def jwt_key_id(key: RSAPublicKey) -> str:
+    """Return the name of a public key: the start of the SHA-256 of its DER form."""
+    der = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return base64.urlsafe_b64encode(hashlib.sha256(der).digest()[:12]).decode()
 
 
 def generate_credential_key(path: Path, group: int | None = None) -> None:
@@ -68,13 +105,17 @@ def generate_credential_key(path: Path, group: int | None = None) -> None:
 
 def generate_jwt_key(path: Path, group: int | None = None) -> None:
     """Create jwt_private.pem (PKCS#8). Raise KeyFileError where the file exists."""
+    _create(path, new_jwt_pem(), group)
+
+
+def new_jwt_pem() -> bytes:
+    """Return a new key for access tokens, as a file holds it."""
     key = generate_private_key(public_exponent=65537, key_size=_GENERATED_RSA)
-    pem = key.private_bytes(
+    return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    _create(path, pem, group)
 
 
 def read_private(path: Path, what: str, renew: str = "restore it from the backup") -> bytes:
@@ -99,7 +140,8 @@ def read_private(path: Path, what: str, renew: str = "restore it from the backup
         os.close(handle)
 
 
-def _credential_key(path: Path) -> bytes:
+def credential_key(path: Path) -> bytes:
+    """Return the key of one file. Raise KeyFileError."""
     key = read_private(path, "the credential key", _NEW_CREDENTIAL_KEY)
     if len(key) != CREDENTIAL_KEY_BYTES:
         raise errors.KeyFileError(
@@ -109,7 +151,8 @@ def _credential_key(path: Path) -> bytes:
     return key
 
 
-def _rsa_key(path: Path) -> RSAPrivateKey:
+def _rsa_key(path: Path) -> tuple[RSAPrivateKey, bytes]:
+    """Return the key of a file, and what the file says. Raise KeyFileError."""
     pem = read_private(path, "the JWT key", _NEW_JWT_KEY)
     try:
         key = serialization.load_pem_private_key(pem, password=None)
@@ -129,7 +172,7 @@ def _rsa_key(path: Path) -> RSAPrivateKey:
             f"the JWT key {path} is {kind}; RSA of at least {_SMALLEST_RSA} bits is needed;"
             f" {_NEW_JWT_KEY.format(path=_q(path))}"
         )
-    return key
+    return key, pem
 
 
 def _require_safe_file(path: Path, what: str, found: os.stat_result) -> None:
@@ -137,7 +180,7 @@ def _require_safe_file(path: Path, what: str, found: os.stat_result) -> None:
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISREG(found.st_mode):
         raise errors.KeyFileError(f"{what} {path} is not a regular file")
-    if found.st_uid not in (0, os.geteuid()):
+    if found.st_uid not in _own_users():
         raise errors.KeyFileError(
             f"{what} {path} belongs to user id {found.st_uid}, neither root nor the user this"
             f" program runs as; run: {_mend(path, found)}"
@@ -163,10 +206,10 @@ def _require_safe_directory(folder: Path, what: str) -> None:
     """Raise KeyFileError where another user could replace the files of the directory."""
     found = folder.stat()
     mode = stat.S_IMODE(found.st_mode)
-    if found.st_uid not in (0, os.geteuid()):
+    if found.st_uid not in _own_users():
         raise errors.KeyFileError(
             f"{what}: its directory {folder} belongs to user id {found.st_uid};"
-            f" run: chown root:{_SERVICE_GROUP} {_q(folder)} && chmod 0750 {_q(folder)}"
+            f" run: chown root:{_SERVICE} {_q(folder)} && chmod 0750 {_q(folder)}"
         )
     if mode & 0o022:
         raise errors.KeyFileError(
@@ -178,14 +221,22 @@ def _require_safe_directory(folder: Path, what: str) -> None:
 def _mend(path: Path, found: os.stat_result) -> str:
     if found.st_uid == os.geteuid() != 0:
         return f"chmod 0600 {_q(path)}"
-    return f"chown root:{_SERVICE_GROUP} {_q(path)} && chmod 0640 {_q(path)}"
+    return f"chown root:{_SERVICE} {_q(path)} && chmod 0640 {_q(path)}"
+
+
+def _own_users() -> set[int]:
+    users = {0, os.geteuid()}
+    if os.geteuid() == 0:  # root's own commands read the key of the service
+        with contextlib.suppress(KeyError):
+            users.add(pwd.getpwnam(_SERVICE).pw_uid)
+    return users
 
 
 def _own_groups() -> set[int]:
     groups = {os.getegid(), *os.getgroups()}
     if os.geteuid() == 0:  # root's own commands read the key of the service
         with contextlib.suppress(KeyError):
-            groups.add(grp.getgrnam(_SERVICE_GROUP).gr_gid)
+            groups.add(grp.getgrnam(_SERVICE).gr_gid)
     return groups
 
 
@@ -204,8 +255,8 @@ def _cannot_open(path: Path, what: str, renew: str, error: OSError) -> str:
     if error.errno == errno.EACCES:
         return (
             f"{what} {path} cannot be read by this user;"
-            f" run: chown root:{_SERVICE_GROUP} {_q(path)} && chmod 0640 {_q(path)}"
-            f" and see that the directory is root:{_SERVICE_GROUP} 0750"
+            f" run: chown root:{_SERVICE} {_q(path)} && chmod 0640 {_q(path)}"
+            f" and see that the directory is root:{_SERVICE} 0750"
         )
     return f"{what} {path} cannot be opened: {error.strerror}"
 

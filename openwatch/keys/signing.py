@@ -41,6 +41,24 @@ class Signer:
         """Return the 64 bytes of the signature."""
         return self._private.sign(message)
 
+    def current(self) -> Signer:
+        """Return this one."""
+        return self
+
+
+class SigningKey:
+    """The key that signs for a purpose at the time: another one may take its place."""
+
+    def __init__(self, db: Database, vault: Vault, purpose: str) -> None:
+        """Take where it is."""
+        self._db = db
+        self._vault = vault
+        self._purpose = purpose
+
+    def current(self) -> Signer:
+        """Return the key, as `signer` does; in the caller's scope."""
+        return signer(self._db, self._vault, self._purpose)
+
 
 class PublicKey(msgspec.Struct, frozen=True):
     """A key as anyone may know it."""

@@ -20,7 +20,7 @@ from openwatch.db import Database, load
 from openwatch.fleet import targets
 from openwatch.jobs import queue
 from openwatch.jobs.types import Claim, Job
-from openwatch.keys.signing import Signer
+from openwatch.keys.signing import Signer, SigningKey
 from openwatch.posture.types import ScanMark
 from openwatch.rules import capabilities
 from openwatch.rules.resolve import Resolver
@@ -31,6 +31,8 @@ from openwatch.scans.judge import beyond_rights, judge
 from openwatch.scans.plan import plan
 from openwatch.scans.record import Recorder
 from openwatch.scans.types import Answer, Begun, Found
+from openwatch.settings import store
+from openwatch.settings.types import SCAN_VARIABLES
 from openwatch.ssh.types import HostKey, Privilege
 from openwatch.vault import Vault
 
@@ -43,13 +45,20 @@ class Scanner:
     """Scans one host a call; one of these serves every thread of a worker."""
 
     def __init__(
-        self, *, db: Database, vault: Vault, config: Config, corpus: Corpus, signer: Signer
+        self,
+        *,
+        db: Database,
+        vault: Vault,
+        config: Config,
+        corpus: Corpus,
+        signer: Signer | SigningKey,
     ) -> None:
         """Take the collaborators; nothing is done yet."""
         self._db = db
         self._vault = vault
         self._config = config
         self._corpora = Resolver(corpus)
+        self._signer = signer
         self._recorder = Recorder(db, signer)
         self._capabilities = capabilities.needed(corpus)
 
@@ -102,11 +111,13 @@ class Scanner:
             row = self._db.row(_QUERIES["begin"], id=claim.id)
             if row is None:
                 raise errors.NotFound(f"there is no open scan {claim.id}")
+            self._signer.current()  # no host is asked for what could not be signed
             target = targets.target(self._db, self._vault, row["host"], self._config)
             lane = Lane(row["lane"])
             trail.started(self._db, claim.id, row["host_id"], lane, claim.attempt)
+            settings = store.get(self._db, SCAN_VARIABLES).value.overrides
         known = None if row["facts"] is None else _facts(row["facts"])
-        corpus = self._corpora.corpus(target.name, row["tags"])
+        corpus = self._corpora.corpus(target.name, row["tags"], settings)
         mark = ScanMark(claim.id, row["key"], row["host"])
         return Begun(mark, row["host_id"], lane, target, known, corpus)
 

@@ -14,9 +14,10 @@ from openwatch.accounts import passwords, roles, sessions, users
 from openwatch.accounts.login import login
 from openwatch.accounts.permissions import Permission
 from openwatch.accounts.refresh import refresh
-from openwatch.accounts.tokens import Tokens, key_id
+from openwatch.accounts.tokens import Tokens
 from openwatch.accounts.types import Client, Principal, Via
 from openwatch.db import Database, Query
+from openwatch.keys.files import jwt_key_id
 from openwatch.vault import Vault
 
 PASSWORD = "correct horse battery"
@@ -240,7 +241,7 @@ def test_forged_tokens_are_refused(database: Database, tokens: Tokens, alice, ke
     with pytest.raises(errors.Unauthenticated) as refused:
         tokens.principal(database, signed.access_token, NOW + dt.timedelta(seconds=1800))
     assert _reason(refused) == "jwt_expired"
-    assert key_id(public) == tokens.key_id
+    assert jwt_key_id(public) == tokens.key_id
 
 
 def test_refresh_rotates_and_keeps_the_session(
