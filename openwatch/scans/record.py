@@ -18,7 +18,7 @@ from openwatch.fleet import facts as host_facts
 from openwatch.fleet import host_keys
 from openwatch.jobs import queue
 from openwatch.jobs.types import Claim
-from openwatch.keys.signing import Signer
+from openwatch.keys.signing import Signer, SigningKey
 from openwatch.posture import history
 from openwatch.posture.ledger import Ledger
 from openwatch.posture.lens import OWN, lenses
@@ -38,7 +38,7 @@ _NOT_RECORDED = {Reason.PLATFORM, Reason.NOT_ASKED}
 class Recorder:
     """Records scans in one database; one for a process, shared by its threads."""
 
-    def __init__(self, db: Database, signer: Signer) -> None:
+    def __init__(self, db: Database, signer: Signer | SigningKey) -> None:
         """Take the collaborators."""
         self._db = db
         self._signer = signer
@@ -98,7 +98,7 @@ class Recorder:
             cost=msgspec.json.encode(found.cost).decode(),
             **evidence,
         )
-        chain.extend(db, self._signer, mark.key)
+        chain.extend(db, self._signer.current(), mark.key)
         trail.completed(
             db,
             claim.id,
