@@ -61,25 +61,40 @@ class Stack(msgspec.Struct, frozen=True):
 
 
 def services(lines: Iterable[Line]) -> dict[str, list[Line]]:
-    """Return the lines of each service's file by its name, continued lines put together."""
+    """Return the lines of each service's file by its name, continued lines put together.
+
+    A comment ends a line for good, whatever its last sign; within a continued line, lines without
+    any text are passed over.
+    """
     found: dict[str, list[Line]] = {}
     held: Line | None = None
     for line in lines:
         name = line.path.rpartition("/")[2]
         if not name:
             continue
-        text = line.text
-        if held is not None and held.path == line.path:
-            text = held.text + " " + text
-        number = held.number if held is not None and held.path == line.path else line.number
-        if text.endswith("\\"):
-            held = Line(line.path, number, text[:-1])
+        if held is not None and held.path != line.path:
+            _add(found, held)
+            held = None
+        text, comment, _ = line.text.partition("#")
+        text = text.strip()
+        if held is not None and not text:
             continue
+        whole = line if held is None else held
+        told = text if held is None else f"{held.text} {text}"
         held = None
-        found.setdefault(name, []).append(
-            Line(line.path, number, text.partition("#")[0].strip())
-        )
+        if text.endswith("\\") and not comment:
+            held = Line(whole.path, whole.number, told[:-1])
+        else:
+            _add(found, Line(whole.path, whole.number, told))
+    if held is not None:
+        _add(found, held)
     return found
+
+
+def _add(found: dict[str, list[Line]], line: Line) -> None:
+    text = line.text.strip()
+    name = line.path.rpartition("/")[2]
+    found.setdefault(name, []).append(Line(line.path, line.number, text))
 
 
 def controls(text: str) -> Mapping[str, str]:
@@ -156,8 +171,8 @@ def _entry(kind: str, told: Sequence[str], where: str, scope: tuple[int, ...]) -
 
 
 def module(name: str) -> str:
-    """Return a module's bare name: without its directory and `.so`."""
-    return name.rpartition("/")[2].removesuffix(".so")
+    """Return a module's bare name: without brackets around it, its directory and `.so`."""
+    return name.strip("[]").rpartition("/")[2].removesuffix(".so")
 
 
 def obstacle(entries: Sequence[Entry], index: int, after: frozenset[str]) -> Entry | None:
