@@ -19,6 +19,8 @@ from openwatch.rules import load, resolve
 from openwatch.rules.types import Corpus
 from openwatch.scans import replay
 from openwatch.scans.replay import Flip, Missing, Replay
+from openwatch.settings import store
+from openwatch.settings.types import SCAN_VARIABLES
 
 FORMAT = 1  # of the JSON; a field may be added, none changes its meaning
 
@@ -97,8 +99,9 @@ def _replayed(
     db: Database, rules: Corpus, at: dt.datetime, named: str | None
 ) -> Iterator[Replay]:
     resolver = resolve.Resolver(rules)
+    settings = store.get(db, SCAN_VARIABLES).value.overrides
     for stored in replay.hosts(db, at, named):
-        yield replay.replay(resolver.corpus(stored.name, stored.tags), stored)
+        yield replay.replay(resolver.corpus(stored.name, stored.tags, settings), stored)
 
 
 def _status(tally: _Tally, rules: Corpus) -> int:

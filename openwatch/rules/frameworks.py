@@ -164,6 +164,11 @@ def _control_name(reference: Any) -> str:
 Member = tuple[str, str]  # a rule, and the variant of it that counts ("": its own parameters)
 
 
+def label(family: str) -> str:
+    """Return how people call a family."""
+    return _TITLES.get(family, family.upper())
+
+
 def members(
     corpus: Corpus, facts: Facts
 ) -> tuple[tuple[Framework, Mapping[Member, tuple[str, ...]]], ...]:

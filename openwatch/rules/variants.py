@@ -193,6 +193,30 @@ def resolved(corpus: Corpus, overrides: Mapping[str, Value]) -> Corpus:
     return assembled(corpus, rules, variants, values)
 
 
+def refounded(corpus: Corpus, said: Mapping[str, Value]) -> Corpus:
+    """Return the corpus of a fleet in which these values hold everywhere. Raise RuleError.
+
+    What the command line gave stays. Unlike a host's own value, one of the whole fleet decides
+    anew for which controls the rule itself is counted: a benchmark keeps its own numbers.
+    """
+    given = corpus.tiers.given
+    fleet = {name: value for name, value in said.items() if name not in given}
+    tiers = msgspec.structs.replace(corpus.tiers, fleet={**corpus.tiers.fleet, **fleet})
+    changed = resolved(corpus, fleet)
+    if changed is corpus:
+        return corpus
+    finder = Finder(changed.rules, corpus.templates, changed.variables, tiers)
+    found = {name: finder.framework(one, name, 0) for name, one in corpus.frameworks.items()}
+    bare = msgspec.structs.replace(
+        changed,
+        frameworks=found,
+        problems=(*corpus.problems, *finder.problems),
+        tiers=tiers,
+        parameters=finder.parameters,
+    )
+    return assembled(bare, changed.rules, finder.rules, changed.variables)
+
+
 def assembled(
     corpus: Corpus,
     rules: Mapping[str, Rule],

@@ -24,7 +24,7 @@ from openwatch.posture.ledger import Ledger
 from openwatch.posture.lens import OWN, lenses
 from openwatch.posture.types import Judged, Lens
 from openwatch.rules import frameworks
-from openwatch.rules.types import Corpus
+from openwatch.rules.types import Corpus, Framework
 from openwatch.scans import documents, trail
 from openwatch.scans.documents import References
 from openwatch.scans.judge import Ruling
@@ -35,6 +35,14 @@ _QUERIES = load("openwatch.scans", "record.sql")
 _NOT_RECORDED = {Reason.PLATFORM, Reason.NOT_ASKED}
 
 
+class _View(msgspec.Struct, frozen=True):
+    """What a platform's scans are seen through."""
+
+    of: Mapping[str, Framework]  # the frameworks it was made from
+    lenses: tuple[Lens, ...]
+    references: References
+
+
 class Recorder:
     """Records scans in one database; one for a process, shared by its threads."""
 
@@ -43,7 +51,7 @@ class Recorder:
         self._db = db
         self._signer = signer
         self._ledger = Ledger(db)
-        self._views: dict[tuple[str, int], tuple[tuple[Lens, ...], References]] = {}
+        self._views: dict[tuple[str, int], _View] = {}
 
     def record(self, claim: Claim, begun: Begun, answer: Answer, found: Found) -> None:
         """Write everything that a scan found, and finish its job.
@@ -149,18 +157,20 @@ class Recorder:
     def _view(self, corpus: Corpus, facts: Facts) -> tuple[tuple[Lens, ...], References]:
         """Return the lenses of a platform and the controls that each rule serves there.
 
-        They are the same for every host's corpus: a host's variables change no framework.
+        They are the same for every host's corpus: a host's variables change no framework. Those
+        of the whole fleet may.
         """
         platform = (facts.family, facts.major)
-        if platform not in self._views:
+        kept = self._views.get(platform)
+        if kept is None or kept.of is not corpus.frameworks:
             fitting = frameworks.members(corpus, facts)
             references: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
             for framework, rules in fitting:
                 for member, controls in rules.items():
                     references.setdefault(member, {})[framework.id] = controls
             found = lenses((f.id, f.family, f.title, rules) for f, rules in fitting)
-            self._views[platform] = (found, references)
-        return self._views[platform]
+            kept = self._views[platform] = _View(corpus.frameworks, found, references)
+        return kept.lenses, kept.references
 
 
 def _judged(plan: Plan, recorded: Mapping[str, Ruling]) -> Iterator[Judged]:

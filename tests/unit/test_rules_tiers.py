@@ -197,3 +197,22 @@ def test_a_host_value_that_a_rule_refuses_is_an_error_for_that_host_alone(tmp_pa
     assert resolver.corpus("b").rules
     with pytest.raises(RuleError, match=r"own\.yml:9: .*must be a whole number"):
         resolver.corpus("a")
+
+
+def test_a_setting_wins_over_the_files_and_loses_against_groups_and_hosts(tmp_path):
+    files = {
+        "variables/conf.d/10-a.yml": said(pam_pwquality_minlen=17),
+        "variables/groups/web.yml": said(pam_pwquality_minlen=19),
+        "variables/hosts/web1.yml": said(pam_pwquality_minlen=21),
+    }
+    resolver, settings = Resolver(read(tmp_path, files)), {"pam_pwquality_minlen": "18"}
+    seen = [
+        expected(resolver.corpus(*of, settings))
+        for of in (("x", ()), ("x", ("web",)), ("web1", ("web",)))
+    ]
+    assert seen == ["18", "19", "21"]
+    given = Resolver(loading.read([tmp_path], {"pam_pwquality_minlen": "22"}))
+    assert expected(given.corpus("x", (), settings)) == "22"
+    with pytest.raises(RuleError, match="must be a whole number"):
+        resolver.corpus("x", (), {"pam_pwquality_minlen": "long"})
+    assert resolver.corpus("x", (), {"a_name_no_rule_has": "1"}) is resolver.corpus("x")

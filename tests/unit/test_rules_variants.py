@@ -206,3 +206,19 @@ def test_a_dependent_variant_is_skipped_and_failed_like_its_rule(tmp_path):
     (other,) = ruling.variants.values()
     assert ruling.verdict.status is other.verdict.status
     assert other.verdict.status in {Status.ERROR, Status.FAIL}
+
+
+def test_a_setting_of_the_fleet_moves_no_benchmark_either(tmp_path):
+    corpus = read(tmp_path)
+    resolver = Resolver(corpus)
+    settings = {"pam_pwquality_minlen": "8"}
+    other = resolver.corpus("a", (), settings)
+    (own,) = other.rules["length"].implementations
+    assert own.check.parameters.expected == "8"
+    assert counted(other) == counted(read(tmp_path / "file", variables__defaults=said(pam_pwquality_minlen=8)))  # fmt: skip
+    assert set(other.variants["length"]) == {"pam_pwquality_minlen=14", "pam_pwquality_minlen=15"}  # fmt: skip
+    assert other.problems == ()
+    assert resolver.corpus("b", (), settings) is other
+    assert resolver.corpus("a") is corpus
+    back = resolver.corpus("a", (), {"pam_pwquality_minlen": "15"})
+    assert back is corpus
