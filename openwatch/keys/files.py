@@ -79,12 +79,9 @@ def jwt_keys(path: Path) -> tuple[RSAPrivateKey, ...]:
     if not _exists(replaced(path)):
         return (current,)
     old, pem = _rsa_key(replaced(path))
-    name = jwt_key_id(current.public_key())
     says = _REPLACED_BY.search(pem)
-    is_successor = says is None or says[1] == name.encode()
-    return (
-        (current, old) if is_successor and name != jwt_key_id(old.public_key()) else (current,)
-    )
+    is_successor = says is None or says[1] == jwt_key_id(current.public_key()).encode()
+    return (current, old) if is_successor else (current,)
 
 
 def jwt_key_id(key: RSAPublicKey) -> str:
@@ -105,17 +102,22 @@ def generate_credential_key(path: Path, group: int | None = None) -> None:
 
 def generate_jwt_key(path: Path, group: int | None = None) -> None:
     """Create jwt_private.pem (PKCS#8). Raise KeyFileError where the file exists."""
-    _create(path, new_jwt_pem(), group)
+    _create(path, jwt_pem(new_jwt_key()), group)
 
 
-def new_jwt_pem() -> bytes:
-    """Return a new key for access tokens, as a file holds it."""
-    key = generate_private_key(public_exponent=65537, key_size=_GENERATED_RSA)
-    return key.private_bytes(
+def new_jwt_key() -> RSAPrivateKey:
+    """Return a new key for access tokens."""
+    return generate_private_key(public_exponent=65537, key_size=_GENERATED_RSA)
+
+
+def jwt_pem(key: RSAPrivateKey, replaced_by: str = "") -> bytes:
+    """Return a key as a file holds it; with what it was replaced by, where it was."""
+    pem = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
+    return (f"Replaced-By: {replaced_by}\n".encode() if replaced_by else b"") + pem
 
 
 def read_private(path: Path, what: str, renew: str = "restore it from the backup") -> bytes:

@@ -108,6 +108,16 @@ def rotate(db: Database, vault: Vault, purpose: str = "scan") -> Signer:
         return new
 
 
+def purposes(db: Database) -> tuple[str, ...]:
+    """Return what there are keys for that sign."""
+    return tuple(row["purpose"] for row in db.rows(_QUERIES["purposes"]))
+
+
+def forget(db: Database, key: str) -> None:
+    """Retire a key that nobody can open; its successor, made when it is needed, is endorsed by none."""
+    db.run(_QUERIES["retire"], id=key)
+
+
 def public_keys(db: Database) -> tuple[PublicKey, ...]:
     """Return every key there has been, the oldest first."""
     return tuple(PublicKey(**row) for row in db.rows(_QUERIES["all"]))
