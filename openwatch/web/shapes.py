@@ -9,6 +9,10 @@ from uuid import UUID
 import msgspec
 
 from openwatch.accounts.users import User
+from openwatch.db import Database
+from openwatch.posture.lens import ALL
+from openwatch.settings import store
+from openwatch.settings.types import COMPLIANCE
 
 # An instant in a request: RFC 3339 with a zone; one without would mean another time elsewhere.
 When: TypeAlias = Annotated[dt.datetime, msgspec.Meta(tz=True)]
@@ -47,3 +51,8 @@ def me(user: User) -> AuthMeResponse:
         timezone=user.timezone,
         phone=user.phone,
     )
+
+
+def lens_of(db: Database, framework: str | None) -> str:
+    """Return the lens of a request: the framework it names, else the installation's, else all rules."""
+    return framework or store.get(db, COMPLIANCE).value.default_framework or ALL.name
