@@ -98,6 +98,7 @@ def serve(config: Config) -> int:
             watch.Watch(credential_keys, jwt_keys),
             _audited(config, db, vault),
             _heartbeat(db, "serve", vault, credential_keys),
+            contextlib.closing(services.events),
             supervisor.Supervisor(config),
         ):
             _settle()

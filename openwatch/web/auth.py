@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import falcon
+import msgspec
 
 from openwatch import clock, errors
 from openwatch.accounts import api_tokens
@@ -35,29 +36,57 @@ _ENROLMENT = frozenset(
 _EVENTS = "/api/v1/events"
 
 
-def principal_of(services: Services, req: falcon.Request, address: str) -> Principal:
-    """Return the caller at an address: by session cookie, else by bearer token, else anonymous.
+class Shown(msgspec.Struct, frozen=True):
+    """What a caller shows of themselves. Its repr shows nothing."""
+
+    cookie: str | None
+    header: str | None
+    address: str
+    is_background: bool
+
+    def __repr__(self) -> str:
+        """Leave out what it holds."""
+        return "Shown()"
+
+
+def shown(req: falcon.Request, address: str) -> Shown:
+    """Return what a request from an address shows of its caller."""
+    if req.path in _ANONYMOUS_PATHS:
+        return Shown(None, None, address, is_background=True)
+    return Shown(
+        req.cookies.get(SESSION_COOKIE),
+        req.get_header("Authorization"),
+        address,
+        is_background(req),
+    )
+
+
+def principal_of(services: Services, who: Shown) -> Principal:
+    """Return the caller: by session cookie, else by bearer token, else anonymous.
 
     Raise Unauthenticated (auth.session_invalid) for a credential that was shown and is not good:
     it never counts as none.
     """
-    if req.path in _ANONYMOUS_PATHS:
-        return ANONYMOUS
-    cookie = req.cookies.get(SESSION_COOKIE)
-    if cookie:
+    if who.cookie:
         return principal_of_session(
-            services.db, cookie, clock.now(), is_background(req), services.tokens.key_ids
+            services.db, who.cookie, clock.now(), who.is_background, services.tokens.key_ids
         )
-    header = req.get_header("Authorization")
-    if not header:
+    if not who.header:
         return ANONYMOUS
-    scheme, _, token = header.partition(" ")
+    scheme, _, token = who.header.partition(" ")
     if scheme.lower() != "bearer":
         raise refusal("invalid_jwt")
     token = token.strip()
     if token.startswith(api_tokens.PREFIX):
-        return api_tokens.principal(services.db, token, address, clock.now())
+        return api_tokens.principal(services.db, token, who.address, clock.now())
     return services.tokens.principal(services.db, token)
+
+
+def admitted(services: Services, operation: Operation, who: Shown) -> Principal:
+    """Return the caller, who may run the operation now. Raise Unauthenticated or Forbidden."""
+    principal = principal_of(services, who)
+    authorise(operation, principal)
+    return principal
 
 
 def is_background(req: falcon.Request) -> bool:

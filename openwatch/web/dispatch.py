@@ -85,6 +85,7 @@ class Dispatch:
     ) -> None:
         require_csrf(req)
         parameters = decoding.path_parameters(operation, values)
+        shown = auth.shown(req, address)
         context = Context(
             services=self._services,
             principal=ANONYMOUS,
@@ -96,6 +97,8 @@ class Dispatch:
             operation=operation,
             parameters=dict(parameters),
             if_match=req.get_header("If-Match"),
+            last_event_id=req.get_header("Last-Event-ID"),
+            admit=functools.partial(auth.admitted, self._services, operation, shown),
             exports=self._exports,
         )
         work = functools.partial(_handle, operation, req, resp, context, parameters)
@@ -104,14 +107,14 @@ class Dispatch:
             return
         db = self._services.db
         with db.pulse.watched(), db.scope():
-            self._admit(context, req)
+            self._admit(context, shown)
             self._keys.run(context, req, resp, work)
 
-    def _admit(self, context: Context, req: falcon.Request) -> None:
+    def _admit(self, context: Context, shown: auth.Shown) -> None:
         operation = context.operation
         assert operation is not None  # noqa: S101 - set above
         try:
-            context.principal = auth.principal_of(self._services, req, context.remote_addr)
+            context.principal = auth.principal_of(self._services, shown)
             if not context.principal.is_anonymous:
                 who = context.principal
                 self._principals.require(str(who.token_id or who.user_id))

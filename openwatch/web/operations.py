@@ -17,7 +17,7 @@ import msgspec
 from openwatch import errors
 from openwatch.accounts.grants import Author
 from openwatch.accounts.permissions import Permission
-from openwatch.accounts.types import Principal
+from openwatch.accounts.types import ANONYMOUS, Principal
 from openwatch.audit import trail
 from openwatch.audit.codes import Code
 from openwatch.audit.types import Actor, ActorType, Outcome, Resource
@@ -60,6 +60,8 @@ class Context(msgspec.Struct):
     operation: Operation | None = None
     parameters: dict[str, Any] = {}  # the path's, as values
     if_match: str | None = None
+    last_event_id: str | None = None
+    admit: Callable[[], Principal] = lambda: ANONYMOUS  # who calls, and may, at this moment
     exports: Exports = msgspec.field(default_factory=Exports)
 
     def signed_in(self) -> tuple[UUID, UUID]:

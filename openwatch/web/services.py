@@ -9,6 +9,7 @@ from openwatch.config import Config
 from openwatch.db import Database
 from openwatch.rules.types import Corpus
 from openwatch.vault import Vault
+from openwatch.web.events import Broadcaster
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -19,3 +20,4 @@ class Services(msgspec.Struct, frozen=True):
     vault: Vault
     tokens: Tokens
     corpus: Corpus
+    events: Broadcaster = msgspec.field(default_factory=Broadcaster)

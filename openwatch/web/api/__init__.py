@@ -8,6 +8,7 @@ from openwatch.web.api import (
     auth_policy,
     compliance,
     credentials,
+    events,
     fleet,
     health,
     host_keys,
@@ -41,6 +42,7 @@ ALL: tuple[Operation, ...] = (
     *scans.OPERATIONS,
     *compliance.OPERATIONS,
     *posture.OPERATIONS,
+    *events.OPERATIONS,
     *fleet.OPERATIONS,
     *audit.OPERATIONS,
 )
