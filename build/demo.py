@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from openwatch import app, clock, log  # noqa: E402 - the path comes first
 from openwatch.accounts import sessions, users  # noqa: E402
 from openwatch.accounts.tokens import Tokens  # noqa: E402
-from openwatch.accounts.types import Factor  # noqa: E402
+from openwatch.accounts.types import EVERYTHING, Factor  # noqa: E402
 from openwatch.config import Config  # noqa: E402
 from openwatch.config import load as load_config  # noqa: E402
 from openwatch.db.embedded import Server, reachable, wheel_programs  # noqa: E402
@@ -93,9 +93,17 @@ class Demo:
             if admin is None:
                 made = secrets.token_urlsafe(18)
                 admin = users.create_admin(db, "admin", "admin@localhost", made)
-            if not any(h.transport is Transport.LOCAL for h in hosts.listed(db)):
+            if not any(
+                h.transport is Transport.LOCAL for h in hosts.listed(db, scope=EVERYTHING)
+            ):
                 machine = NewHost(hostname=socket.gethostname(), ip_address="127.0.0.1")
-                hosts.create(db, machine, created_by=admin.id, transport=Transport.LOCAL)
+                hosts.create(
+                    db,
+                    machine,
+                    created_by=admin.id,
+                    transport=Transport.LOCAL,
+                    scope=EVERYTHING,
+                )
             tokens = Tokens(jwt_keys)
             self.token = sessions.issue(
                 db, tokens, admin, {Factor.LOCAL}, now=clock.now()

@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "build")]
 
 from benches.figures import Figure, known, report  # noqa: E402
 from benches.rig import Rig, rig  # noqa: E402
+from openwatch.accounts.types import EVERYTHING  # noqa: E402
 from openwatch.checks.types import Probe  # noqa: E402
 from openwatch.fleet import hosts  # noqa: E402
 from openwatch.rules import capabilities  # noqa: E402
@@ -70,7 +71,7 @@ class Real:
 
     def scan(self, port: int) -> float:
         """Seconds of a whole scan through a port, recording included."""
-        hosts.change(self.stand.db, self.host.id, {"port": port})
+        hosts.change(self.stand.db, self.host.id, {"port": port}, scope=EVERYTHING)
         self.stand.request(self.host.id)
         claim = self.stand.claim()
         begun = time.perf_counter()

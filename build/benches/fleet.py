@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey 
 from benches.figures import Figure, known, report  # noqa: E402
 from benches.rig import Rig, cpu_seconds, family_cpu_seconds, rig  # noqa: E402
 from benches.targets import Recording, Targets, openssh, record  # noqa: E402
+from openwatch.accounts.types import EVERYTHING  # noqa: E402
 from openwatch.db import Query  # noqa: E402
 from openwatch.fleet import hosts  # noqa: E402
 
@@ -169,7 +170,7 @@ class Fleet:
         """Scan every host as one never seen before, then once more; nothing has changed there."""
         with self._stand.db.atomic():
             for host in self._hosts:
-                hosts.remove(self._stand.db, host)
+                hosts.remove(self._stand.db, host, scope=EVERYTHING)
             self._hosts = [
                 self._stand.add_host(door.name, door.address, door.port, door.key).id
                 for door in self._targets.doors

@@ -18,6 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "build")]
 
 import msgspec  # noqa: E402
 
+from openwatch.accounts.types import EVERYTHING  # noqa: E402
 from openwatch.checks.types import Lane  # noqa: E402
 from openwatch.config import schema  # noqa: E402
 from openwatch.db import Database, database_of_models  # noqa: E402
@@ -80,19 +81,22 @@ class Rig:
                 secrets=Secrets(private_key=private_key),
                 is_default=True,
             ),
+            scope=EVERYTHING,
         )
 
     def add_host(self, name: str, address: str, port: int, key: HostKey) -> Host:
         """Add a host whose key is approved."""
-        host = hosts.create(self.db, NewHost(hostname=name, ip_address=address, port=port))
+        host = hosts.create(
+            self.db, NewHost(hostname=name, ip_address=address, port=port), scope=EVERYTHING
+        )
         host_keys.seen(self.db, host.key, key)
-        host_keys.approve(self.db, host.id, key.fingerprint, "bench")
+        host_keys.approve(self.db, host.id, key.fingerprint, "bench", scope=EVERYTHING)
         return host
 
     def request(self, host: UUID) -> UUID:
         """Queue a scan of the config lane and return its id."""
         return store.request(
-            self.db, host, trigger=store.Trigger.ON_DEMAND, lane=Lane.CONFIG
+            self.db, host, trigger=store.Trigger.ON_DEMAND, lane=Lane.CONFIG, scope=EVERYTHING
         ).id
 
     def postgres_pid(self) -> int:

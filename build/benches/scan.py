@@ -24,6 +24,7 @@ from benches import distance  # noqa: E402
 from benches.distance import host_figures, quiet_sshd  # noqa: E402
 from benches.figures import Figure, report  # noqa: E402
 from benches.rig import Rig, rig  # noqa: E402
+from openwatch.accounts.types import EVERYTHING  # noqa: E402
 from openwatch.checks.types import Observation, Probe  # noqa: E402
 from openwatch.config.schema import Scan  # noqa: E402
 from openwatch.fleet import hosts  # noqa: E402
@@ -161,7 +162,9 @@ class Recorder:
         self._stand = stand
         self._scanner = stand.scanner(Told)
         machine = NewHost(hostname="local", ip_address="127.0.0.1")
-        self._host = hosts.create(stand.db, machine, transport=Transport.LOCAL)
+        self._host = hosts.create(
+            stand.db, machine, transport=Transport.LOCAL, scope=EVERYTHING
+        )
         self._record()
 
     def __call__(self, got: Collected) -> None:

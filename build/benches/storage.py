@@ -25,6 +25,7 @@ import msgspec  # noqa: E402
 
 from benches.figures import known, report  # noqa: E402
 from benches.rig import Rig, rig  # noqa: E402
+from openwatch.accounts.types import EVERYTHING  # noqa: E402
 from openwatch.checks.types import Observation, Reason, Status, Verdict  # noqa: E402
 from openwatch.config.schema import Scan  # noqa: E402
 from openwatch.db import Query  # noqa: E402
@@ -210,7 +211,7 @@ class Sample:
 
     def _add(self, name: str) -> UUID:
         new = NewHost(hostname=name, ip_address="127.0.0.1")
-        return hosts.create(self._stand.db, new, transport=Transport.LOCAL).id
+        return hosts.create(self._stand.db, new, transport=Transport.LOCAL, scope=EVERYTHING).id
 
     def _claim(self, host: UUID) -> Claim:
         self._stand.request(host)

@@ -41,8 +41,16 @@ class Client(msgspec.Struct, frozen=True):
 class Scope(msgspec.Struct, frozen=True):
     """Which hosts a caller may see and touch: every query about hosts takes one.
 
-    There is one scope so far, everything; a role limited to host groups will make others.
+    There is one scope so far, everything; a role limited to host groups will make others. The
+    database's function `in_scope` is what a query asks.
     """
+
+    groups: tuple[UUID, ...] | None = None  # None: every host, in a group or not
+
+    @property
+    def parameter(self) -> list[UUID] | None:
+        """What a query takes as `:groups`."""
+        return None if self.groups is None else list(self.groups)
 
 
 EVERYTHING = Scope()

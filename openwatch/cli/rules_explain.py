@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from openwatch import errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Facts
 from openwatch.cli import DONE, Arguments, corpus, login, logs
 from openwatch.cli.arguments import configured
@@ -72,7 +73,7 @@ def _stored(arguments: Arguments) -> Subject:
     with app.administration(loaded.config) as db:
         found = [
             host
-            for host in hosts.listed(db)
+            for host in hosts.listed(db, scope=EVERYTHING)
             if wanted == str(host.id) or wanted.lower() == host.hostname.lower()
         ]
         if not found:

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from openwatch import errors, ids
+from openwatch.accounts import types as accounts
 from openwatch.db import Database, load
 from openwatch.db.pages import WHOLE, Column, Listing, Page, fetch
 from openwatch.fleet import hosts, tables
@@ -53,7 +54,12 @@ class NewCredential(msgspec.Struct, frozen=True):
 
 
 def create(
-    db: Database, vault: Vault, new: NewCredential, *, created_by: UUID | None = None
+    db: Database,
+    vault: Vault,
+    new: NewCredential,
+    *,
+    scope: accounts.Scope,
+    created_by: UUID | None = None,
 ) -> Credential:
     """Store a credential, its secrets sealed to this row.
 
@@ -61,7 +67,7 @@ def create(
     validation.field_invalid) and Conflict (credentials.multiple_system_defaults).
     """
     _require_lines(new)
-    _require_scope(db, new)
+    _require_scope(db, new, scope)
     secrets = _kept(new)
     key = (
         parse_private_key(secrets.private_key, secrets.passphrase)
@@ -84,7 +90,7 @@ def create(
                 **_sealed(vault, credential_id, secrets),
                 **_shown(key),
             ).execute(db)
-            return get(db, credential_id)
+            return get(db, credential_id, scope=scope)
     except errors.IntegrityViolation as violation:
         if violation.constraint in _REFUSED:
             code, message = _REFUSED[violation.constraint]
@@ -92,28 +98,28 @@ def create(
         raise
 
 
-def get(db: Database, credential_id: UUID) -> Credential:
+def get(db: Database, credential_id: UUID, *, scope: accounts.Scope) -> Credential:
     """Return an active credential. Raise NotFound (credentials.not_found)."""
-    row = db.row(_QUERIES["credential_by_id"], id=credential_id)
+    row = db.row(_QUERIES["credential_by_id"], id=credential_id, groups=scope.parameter)
     if row is None:
         raise errors.NotFound("There is no such credential.", code="credentials.not_found")
     return msgspec.convert(row, Credential)
 
 
 def listed(
-    db: Database, page: Page = WHOLE
+    db: Database, page: Page = WHOLE, *, scope: accounts.Scope
 ) -> tuple[tuple[Credential, ...], tuple[str, str] | None]:
     """Return a page of the active credentials, the oldest first, and where the next begins."""
-    found = fetch(db, _QUERIES["credentials"], LISTING, page)
+    found = fetch(db, _QUERIES["credentials"], LISTING, page, groups=scope.parameter)
     return tuple(msgspec.convert(row, Credential) for row in found.rows), found.last
 
 
-def resolve(db: Database, host_id: UUID) -> Credential | None:
+def resolve(db: Database, host_id: UUID, *, scope: accounts.Scope) -> Credential | None:
     """Return the credential a scan of the host uses: its own newest, else the system's default.
 
     One of them as a whole: fields of two are never blended.
     """
-    row = db.row(_QUERIES["resolve_credential"], host_id=host_id)
+    row = db.row(_QUERIES["resolve_credential"], host_id=host_id, groups=scope.parameter)
     return None if row is None else msgspec.convert(row, Credential)
 
 
@@ -179,7 +185,7 @@ def _lacking(field: str, method: AuthMethod) -> errors.InvalidInput:
     )
 
 
-def _require_scope(db: Database, new: NewCredential) -> None:
+def _require_scope(db: Database, new: NewCredential, scope: accounts.Scope) -> None:
     if (new.scope is Scope.HOST) != (new.scope_id is not None):
         raise errors.InvalidInput(
             "scope host needs the host's id in scope_id, and scope system must have none.",
@@ -187,7 +193,7 @@ def _require_scope(db: Database, new: NewCredential) -> None:
         )
     if new.scope_id is not None:
         try:
-            hosts.get(db, new.scope_id)
+            hosts.get(db, new.scope_id, scope=scope)
         except errors.NotFound:
             raise errors.InvalidInput(
                 "scope_id names no host.", code="credentials.host_not_found"

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from openwatch import errors, ids
+from openwatch.accounts.types import Scope
 from openwatch.db import Database, load
 from openwatch.db.pages import WHOLE, Column, Listing, Page, fetch
 from openwatch.fleet.types import KeyState, StoredHostKey
@@ -60,20 +61,24 @@ def seen(db: Database, host: int, key: HostKey, *, trust_first: bool = False) ->
 
 
 def listed(
-    db: Database, host_id: UUID, page: Page = WHOLE
+    db: Database, host_id: UUID, page: Page = WHOLE, *, scope: Scope
 ) -> tuple[tuple[StoredHostKey, ...], tuple[str, str] | None]:
     """Return a page of the keys a host has shown, the newest first, and where the next begins."""
-    found = fetch(db, _QUERIES["host_keys"], LISTING, page, host_id=host_id)
+    found = fetch(
+        db, _QUERIES["host_keys"], LISTING, page, host_id=host_id, groups=scope.parameter
+    )
     return tuple(msgspec.convert(row, StoredHostKey) for row in found.rows), found.last
 
 
-def approve(db: Database, host_id: UUID, fingerprint: str, by: str) -> StoredHostKey:
+def approve(
+    db: Database, host_id: UUID, fingerprint: str, by: str, *, scope: Scope
+) -> StoredHostKey:
     """Know the host by this key from now on, in place of others of its type.
 
     Raise NotFound where the host has not shown it: a key is approved after it was seen.
     """
     with db.atomic():
-        key = _decided(db, host_id, fingerprint, KeyState.APPROVED, by)
+        key = _decided(db, host_id, fingerprint, KeyState.APPROVED, by, scope=scope)
         db.run(
             _QUERIES["rotate_keys"],
             host_id=host_id,
@@ -84,13 +89,15 @@ def approve(db: Database, host_id: UUID, fingerprint: str, by: str) -> StoredHos
     return key
 
 
-def reject(db: Database, host_id: UUID, fingerprint: str, by: str) -> StoredHostKey:
+def reject(
+    db: Database, host_id: UUID, fingerprint: str, by: str, *, scope: Scope
+) -> StoredHostKey:
     """Refuse this key from now on. Raise NotFound where the host has not shown it."""
-    return _decided(db, host_id, fingerprint, KeyState.REJECTED, by)
+    return _decided(db, host_id, fingerprint, KeyState.REJECTED, by, scope=scope)
 
 
 def _decided(
-    db: Database, host_id: UUID, fingerprint: str, state: KeyState, by: str
+    db: Database, host_id: UUID, fingerprint: str, state: KeyState, by: str, *, scope: Scope
 ) -> StoredHostKey:
     row = db.row(
         _QUERIES["decide_key"],
@@ -98,6 +105,7 @@ def _decided(
         fingerprint=fingerprint,
         state=state.value,
         decided_by=by,
+        groups=scope.parameter,
     )
     if row is None:
         raise errors.NotFound(

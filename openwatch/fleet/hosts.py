@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from openwatch import clock, errors, ids
+from openwatch.accounts.types import Scope
 from openwatch.db import Database, load
 from openwatch.fleet import periods, tables, ways
 from openwatch.fleet.types import Host, Transport
@@ -53,6 +54,7 @@ def create(
     db: Database,
     new: NewHost,
     *,
+    scope: Scope,
     created_by: UUID | None = None,
     transport: Transport = Transport.SSH,
 ) -> Host:
@@ -63,19 +65,19 @@ def create(
     values = _checked(msgspec.structs.asdict(new))
     host_id = ids.new_id()
     with _duplicates_named(), db.atomic():
-        ways.hold(db, None, new.jump_hosts)
+        ways.hold(db, None, new.jump_hosts, scope=scope)
         tables.Host.insert(
             id=host_id, transport=transport.value, created_by=created_by, **values
         ).execute(db)
-        host = get(db, host_id)
+        host = get(db, host_id, scope=scope)
         periods.record(db, host.key)
         journal.append(db, HostChanged(host_id, "created", clock.now()))
     return host
 
 
-def get(db: Database, host_id: UUID) -> Host:
+def get(db: Database, host_id: UUID, *, scope: Scope) -> Host:
     """Return a live host. Raise NotFound (hosts.not_found)."""
-    row = db.row(_QUERIES["host_by_id"], id=host_id)
+    row = db.row(_QUERIES["host_by_id"], id=host_id, groups=scope.parameter)
     if row is None:
         raise missing(host_id)
     return msgspec.convert(row, Host)
@@ -90,14 +92,14 @@ def by_key(db: Database, key: int) -> Host:
 
 
 def listed(
-    db: Database, *, environment: str | None = None, tag: str | None = None
+    db: Database, *, scope: Scope, environment: str | None = None, tag: str | None = None
 ) -> tuple[Host, ...]:
     """Return the live hosts, the newest first, of one environment and with one tag where named."""
-    rows = db.rows(_QUERIES["hosts"], environment=environment, tag=tag)
+    rows = db.rows(_QUERIES["hosts"], environment=environment, tag=tag, groups=scope.parameter)
     return tuple(msgspec.convert(row, Host) for row in rows)
 
 
-def change(db: Database, host_id: UUID, changes: Mapping[str, Any]) -> Host:
+def change(db: Database, host_id: UUID, changes: Mapping[str, Any], *, scope: Scope) -> Host:
     """Change the named fields. Raise NotFound, InvalidInput, Conflict as `create` and `get` do."""
     unknown = sorted(set(changes) - _CHANGEABLE)
     if unknown:
@@ -107,23 +109,23 @@ def change(db: Database, host_id: UUID, changes: Mapping[str, Any]) -> Host:
     values = _checked(changes)
     with _duplicates_named(), db.atomic():
         if "jump_hosts" in values:
-            ways.hold(db, host_id, values["jump_hosts"])
-        key = hold(db, host_id)
+            ways.hold(db, host_id, values["jump_hosts"], scope=scope)
+        key = hold(db, host_id, scope=scope)
         if values:
             tables.Host.update(values).where(tables.Host.id == host_id).execute(db)
             db.run(_QUERIES["touch_host"], key=key)
             periods.record(db, key)
             journal.append(db, HostChanged(host_id, "updated", clock.now()))
-        return get(db, host_id)
+        return get(db, host_id, scope=scope)
 
 
-def remove(db: Database, host_id: UUID) -> None:
+def remove(db: Database, host_id: UUID, *, scope: Scope) -> None:
     """Watch a host no more. What was found stays, under the name it had.
 
     Raise NotFound, and Conflict (hosts.is_jump_host) where others are reached through it.
     """
     with db.atomic():
-        key = hold(db, host_id)
+        key = hold(db, host_id, scope=scope)
         ways.require_unused(db, host_id)
         db.run(_QUERIES["remove_host"], key=key)
         periods.record(db, key)
@@ -137,9 +139,9 @@ def missing(host_id: UUID | int) -> errors.NotFound:
     )
 
 
-def hold(db: Database, host_id: UUID) -> int:
+def hold(db: Database, host_id: UUID, *, scope: Scope) -> int:
     """Lock a live host's row until the transaction ends; return its key. Raise NotFound."""
-    key = db.value(_QUERIES["hold_host"], id=host_id)
+    key = db.value(_QUERIES["hold_host"], id=host_id, groups=scope.parameter)
     if key is None:
         raise missing(host_id)
     return int(key)

@@ -4,7 +4,7 @@ SELECT h.id, h.key, h.hostname, host(h.ip_address) AS ip_address, h.port, h.tran
        h.login_methods, h.os_family, h.os_version, h.architecture, h.platform_identifier,
        h.os_discovered_at, h.created_by, h.created_at, h.updated_at
   FROM hosts h
- WHERE h.id = :id AND h.deleted_at IS NULL
+ WHERE h.id = :id AND h.deleted_at IS NULL AND in_scope(h.key, :groups::uuid[])
 
 -- host_by_key: a live host
 SELECT h.id, h.key, h.hostname, host(h.ip_address) AS ip_address, h.port, h.transport,
@@ -20,18 +20,19 @@ SELECT h.id, h.key, h.hostname, host(h.ip_address) AS ip_address, h.port, h.tran
        h.login_methods, h.os_family, h.os_version, h.architecture, h.platform_identifier,
        h.os_discovered_at, h.created_by, h.created_at, h.updated_at
   FROM hosts h
- WHERE h.deleted_at IS NULL
+ WHERE h.deleted_at IS NULL AND in_scope(h.key, :groups::uuid[])
    AND (:environment::text IS NULL OR h.environment = :environment::text)
    AND (:tag::text IS NULL OR h.tags @> ARRAY[:tag::text])
  ORDER BY h.created_at DESC, h.id DESC
 
 -- hold_host: a live host's key, its row locked until the transaction ends
-SELECT key FROM hosts WHERE id = :id AND deleted_at IS NULL FOR UPDATE
+SELECT key FROM hosts WHERE id = :id AND deleted_at IS NULL AND in_scope(key, :groups::uuid[])
+   FOR UPDATE
 
 -- hold_way: a host and those on the way to it, live, locked until the transaction ends
 SELECT id, key, hostname, transport
   FROM hosts
- WHERE id = ANY (:ids::uuid[]) AND deleted_at IS NULL
+ WHERE id = ANY (:ids::uuid[]) AND deleted_at IS NULL AND in_scope(key, :groups::uuid[])
  ORDER BY key
    FOR UPDATE
 
@@ -89,6 +90,8 @@ SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_meth
        c.is_active, c.created_by, c.created_at, c.updated_at
   FROM credentials c
  WHERE c.id = :id AND c.is_active
+   AND (c.scope = 'system'
+        OR in_scope((SELECT h.key FROM hosts h WHERE h.id = c.scope_id), :groups::uuid[]))
 
 -- credentials: the active credentials
 SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_method,
@@ -96,6 +99,8 @@ SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_meth
        c.is_active, c.created_by, c.created_at, c.updated_at
   FROM credentials c
  WHERE c.is_active
+   AND (c.scope = 'system'
+        OR in_scope((SELECT h.key FROM hosts h WHERE h.id = c.scope_id), :groups::uuid[]))
 
 -- resolve_credential: the newest credential of a host itself, else the system's default
 SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_method,
@@ -103,6 +108,7 @@ SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_meth
        c.is_active, c.created_by, c.created_at, c.updated_at
   FROM credentials c
  WHERE c.is_active
+   AND in_scope((SELECT h.key FROM hosts h WHERE h.id = :host_id), :groups::uuid[])
    AND ((c.scope = 'host' AND c.scope_id = :host_id) OR (c.scope = 'system' AND c.is_default))
  ORDER BY c.scope = 'host' DESC, c.created_at DESC, c.id DESC
  LIMIT 1
@@ -117,6 +123,7 @@ SELECT k.id, k.key_type, k.public_key, k.fingerprint, k.state, k.first_seen, k.l
        k.decided_at, k.decided_by
   FROM host_keys k
  WHERE k.host = :host_id
+   AND in_scope((SELECT h.key FROM hosts h WHERE h.id = k.host), :groups::uuid[])
 
 -- approved_keys: the keys by which a host is known
 SELECT k.key_type, k.public_key, k.fingerprint
@@ -145,6 +152,7 @@ UPDATE host_keys k
 UPDATE host_keys
    SET state = :state, decided_at = clock_timestamp(), decided_by = :decided_by
  WHERE host = :host_id AND fingerprint = :fingerprint
+   AND in_scope((SELECT h.key FROM hosts h WHERE h.id = :host_id), :groups::uuid[])
 RETURNING id, key_type, public_key, fingerprint, state, first_seen, last_seen, decided_at, decided_by
 
 -- rotate_keys: another key of the type has been approved

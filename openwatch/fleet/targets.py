@@ -6,6 +6,7 @@ import os
 from uuid import UUID
 
 from openwatch import errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.config import Config
 from openwatch.db import Database
 from openwatch.fleet import backoff, credentials, host_keys, hosts, ways
@@ -47,7 +48,7 @@ def target(db: Database, vault: Vault, host: int, config: Config) -> Target:
 def _jump(db: Database, vault: Vault, last: Host, jump: UUID, config: Config) -> Jump:
     """Return a host on the way to `last`: reached by its own credential and known by its own keys."""
     try:
-        found = hosts.get(db, jump)
+        found = hosts.get(db, jump, scope=EVERYTHING)
     except errors.NotFound:
         raise errors.TransportRefused(
             f"the jump host {jump} on the way to it is watched no more; change its jump_hosts",
@@ -72,7 +73,7 @@ def _jump(db: Database, vault: Vault, last: Host, jump: UUID, config: Config) ->
 
 def _login(db: Database, vault: Vault, found: Host) -> tuple[UUID, Login]:
     """Return which credential logs in to a host, and the login. Raise NoCredential, LoginHeldBack."""
-    credential = credentials.resolve(db, found.id)
+    credential = credentials.resolve(db, found.id, scope=EVERYTHING)
     if credential is None:
         raise errors.NoCredential(
             "no credential is stored for it and there is no default one; add one with"

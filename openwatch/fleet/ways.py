@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from openwatch import errors
+from openwatch.accounts.types import Scope
 from openwatch.db import Database, load
 from openwatch.fleet.types import Transport
 from openwatch.ssh.types import Method
@@ -16,7 +17,7 @@ _FIELD = "jump_hosts"
 _MOST = 8  # each one is a connection within a connection
 
 
-def hold(db: Database, host_id: UUID | None, jumps: Sequence[UUID]) -> None:
+def hold(db: Database, host_id: UUID | None, jumps: Sequence[UUID], *, scope: Scope) -> None:
     """Lock a host and those on the way to it until the transaction ends: none can be removed.
 
     All in one order, so that two callers never wait for each other. Raise InvalidInput
@@ -29,7 +30,9 @@ def hold(db: Database, host_id: UUID | None, jumps: Sequence[UUID]) -> None:
     if host_id in jumps:
         raise _invalid("names the host itself")
     ids = [*jumps] if host_id is None else [host_id, *jumps]
-    rows = {row["id"]: row for row in db.rows(_QUERIES["hold_way"], ids=ids)}
+    rows = {
+        row["id"]: row for row in db.rows(_QUERIES["hold_way"], ids=ids, groups=scope.parameter)
+    }
     if host_id is not None and host_id not in rows:
         return  # whoever changes it is told that there is no such host
     if jumps and host_id is not None and not _is_reached_over_ssh(rows[host_id]):

@@ -19,6 +19,7 @@ from uuid import UUID
 import msgspec
 
 from openwatch import clock, errors
+from openwatch.accounts.types import Scope
 from openwatch.checks.types import Lane, Severity, Status
 from openwatch.db import Database, load
 from openwatch.db.pages import WHOLE, Page, encoded
@@ -85,6 +86,7 @@ def as_of(
     db: Database,
     at: dt.datetime | None = None,
     *,
+    scope: Scope,
     lens: str = ALL.name,
     hosts: Collection[int] | None = None,
     environment: str | None = None,
@@ -104,6 +106,7 @@ def as_of(
         lane=lane.value,
         hosts=None if hosts is None else list(hosts),
         environment=environment,
+        groups=scope.parameter,
     )
     groups: dict[Freshness, list[HostPosture]] = {group: [] for group in Freshness}
     for row in rows:
@@ -124,22 +127,42 @@ def as_of(
 
 
 def hosts_now(
-    db: Database, *, lens: str = ALL.name, tag: str | None = None, page: Page = WHOLE
+    db: Database,
+    *,
+    scope: Scope,
+    lens: str = ALL.name,
+    tag: str | None = None,
+    page: Page = WHOLE,
 ) -> tuple[str, tuple[str, str] | None]:
     """Return a page of the live hosts with where each stands now, as the API's JSON array.
 
     With it comes where the next page begins: a fleet's list costs no Python object a host.
     """
     return encoded(
-        db, _QUERIES["hosts_now"], HOSTS, page, lens=lens, tag=tag, lane=Lane.CONFIG.value
+        db,
+        _QUERIES["hosts_now"],
+        HOSTS,
+        page,
+        lens=lens,
+        tag=tag,
+        lane=Lane.CONFIG.value,
+        groups=scope.parameter,
     )
 
 
-def fleet_now(db: Database, *, lens: str = ALL.name, max_age: dt.timedelta = MAX_AGE) -> Counts:
+def fleet_now(
+    db: Database, *, scope: Scope, lens: str = ALL.name, max_age: dt.timedelta = MAX_AGE
+) -> Counts:
     """Return the sum over the live hosts that count as fresh now; no row a host leaves PostgreSQL."""
     oldest = f"{max_age.total_seconds()} seconds"
     return Counts(
-        *db.tuples(_QUERIES["fleet_now"], lens=lens, lane="config", max_age=oldest)[0]
+        *db.tuples(
+            _QUERIES["fleet_now"],
+            lens=lens,
+            lane="config",
+            max_age=oldest,
+            groups=scope.parameter,
+        )[0]
     )
 
 
@@ -148,6 +171,7 @@ def findings_of(
     host: int,
     at: dt.datetime | None = None,
     *,
+    scope: Scope,
     lens: str = ALL.name,
     statuses: Collection[Status] | None = None,
 ) -> tuple[Finding, ...]:
@@ -158,33 +182,39 @@ def findings_of(
     when = instant(db, at)
     version = None
     if lens != ALL.name:
-        applied = db.row(_QUERIES["lens_of_host"], host=host, at=when.bound, lens=lens)
+        applied = db.row(
+            _QUERIES["lens_of_host"],
+            host=host,
+            at=when.bound,
+            lens=lens,
+            groups=scope.parameter,
+        )
         if applied is None:
             return ()
         version = applied["version"]
-    rows = db.rows(
+    found = db.value(
         _QUERIES["findings_at"],
         host=host,
         at=when.bound,
         version=version,
         every=lens == ALL.name,
         statuses=None if statuses is None else [status.value for status in statuses],
+        groups=scope.parameter,
     )
-    return tuple(
-        msgspec.convert(row, Finding, strict=False, builtin_types=_KEPT) for row in rows
-    )
+    return msgspec.json.decode(found, type=tuple[Finding, ...])
 
 
 def failing(
     db: Database,
     at: dt.datetime | None = None,
     *,
+    scope: Scope,
     lens: str = ALL.name,
     hosts: Collection[int] | None = None,
     max_age: dt.timedelta = MAX_AGE,
 ) -> Failing:
     """Return what failed at `at` on the hosts that count as fresh."""
-    posture = as_of(db, at, lens=lens, hosts=hosts, max_age=max_age)
+    posture = as_of(db, at, scope=scope, lens=lens, hosts=hosts, max_age=max_age)
     fresh = [host for host in posture.fresh if host.lens_version is not None]
     rows = db.tuples(
         _QUERIES["failing_at"],
@@ -210,10 +240,12 @@ def failing(
 
 
 def frameworks_of(
-    db: Database, host: int, at: dt.datetime | None = None
+    db: Database, host: int, at: dt.datetime | None = None, *, scope: Scope
 ) -> tuple[Standing, ...]:
     """Return a host's counts under every framework that applied to it at `at`, and under `all`."""
-    rows = db.tuples(_QUERIES["standings_at"], host=host, at=instant(db, at).bound)
+    rows = db.tuples(
+        _QUERIES["standings_at"], host=host, at=instant(db, at).bound, groups=scope.parameter
+    )
     return tuple(
         Standing(name, family, title, counts := Counts(*numbers), score(counts))
         for name, family, title, *numbers in rows
@@ -225,6 +257,7 @@ def timeline(
     host: int,
     at: dt.datetime | None = None,
     *,
+    scope: Scope,
     before: tuple[dt.datetime, int] | None = None,
     limit: int = 100,
 ) -> tuple[Event, ...]:
@@ -242,6 +275,7 @@ def timeline(
         before="infinity" if before is None else clock.rfc3339(before[0]),
         before_id=0 if before is None else before[1],
         limit=limit,
+        groups=scope.parameter,
     )
     return tuple(msgspec.convert(row, Event, strict=False, builtin_types=_KEPT) for row in rows)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from openwatch import errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.db import Database, load
 from openwatch.evidence import layers
 from openwatch.posture import history
@@ -37,7 +38,7 @@ def _of_scan(
 ) -> Iterator[str]:
     found = {
         finding.rule: finding
-        for finding in history.findings_of(db, host, row["recorded_at"])
+        for finding in history.findings_of(db, host, row["recorded_at"], scope=EVERYTHING)
         if not finding.variant
     }
     where = f"scan {row['id']} (sequence {row['sequence']})"

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from openwatch import errors, ids
+from openwatch.accounts.types import Scope
 from openwatch.checks.types import Absence, Lane
 from openwatch.clock import Instant
 from openwatch.db import Database, load
@@ -102,6 +103,7 @@ def request(
     db: Database,
     host_id: UUID,
     *,
+    scope: Scope,
     trigger: Trigger,
     requested_by: UUID | None = None,
     correlation_id: str = "",
@@ -114,7 +116,7 @@ def request(
     """
     scan_id = ids.new_id()
     with db.atomic():
-        host = hosts.hold(db, host_id)
+        host = hosts.hold(db, host_id, scope=scope)
         active = db.row(_QUERIES["active"], host=host, lane=lane.value)
         if active is not None:
             raise _active(
@@ -141,31 +143,40 @@ def request(
             )
         except errors.Conflict:
             raise _active("A scan of this host waits already.") from None
-        return find(db, scan_id)
+        return find(db, scan_id, scope=scope)
 
 
-def find(db: Database, scan_id: UUID) -> Scan:
+def find(db: Database, scan_id: UUID, *, scope: Scope) -> Scan:
     """Return a scan. Raise NotFound (scans.not_found)."""
-    row = db.row(_QUERIES["scan"], id=scan_id)
+    row = db.row(_QUERIES["scan"], id=scan_id, groups=scope.parameter)
     if row is None:
         raise errors.NotFound("There is no such scan.", code="scans.not_found")
     return _scan(row)
 
 
 def of_host(
-    db: Database, host: int, page: Page = WHOLE
+    db: Database, host: int, page: Page = WHOLE, *, scope: Scope
 ) -> tuple[tuple[Scan, ...], tuple[str, str] | None]:
     """Return a page of a host's scans (by its key), the latest first, and where the next begins."""
-    found = fetch(db, _QUERIES["scans_of_host"], LISTING, page, host=host)
+    found = fetch(
+        db, _QUERIES["scans_of_host"], LISTING, page, host=host, groups=scope.parameter
+    )
     return tuple(_scan(row) for row in found.rows), found.last
 
 
 def latest(
-    db: Database, keys: Sequence[int] | None = None, lane: Lane = Lane.CONFIG
+    db: Database,
+    keys: Sequence[int] | None = None,
+    lane: Lane = Lane.CONFIG,
+    *,
+    scope: Scope,
 ) -> Mapping[int, Latest]:
     """Return how recently live hosts were scanned, by their keys; None asks for all of them."""
     rows = db.rows(
-        _QUERIES["latest"], hosts=None if keys is None else list(keys), lane=lane.value
+        _QUERIES["latest"],
+        hosts=None if keys is None else list(keys),
+        lane=lane.value,
+        groups=scope.parameter,
     )
     return {row.pop("host"): Latest(**row) for row in rows}
 

@@ -14,7 +14,7 @@ SELECT s.id, h.id AS host_id, h.hostname, host(h.ip_address) AS ip_address, s.la
        coalesce(s.rules_pass, 0) AS rules_pass, coalesce(s.rules_fail, 0) AS rules_fail,
        coalesce(s.rules_skipped, 0) AS rules_skipped, coalesce(s.rules_error, 0) AS rules_error
   FROM scans s JOIN hosts h ON h.key = s.host
- WHERE s.id = :id
+ WHERE s.id = :id AND in_scope(s.host, :groups::uuid[])
 
 -- scans_of_host: a host's scans
 SELECT s.id, h.id AS host_id, h.hostname, host(h.ip_address) AS ip_address, s.lane, s.status,
@@ -23,7 +23,7 @@ SELECT s.id, h.id AS host_id, h.hostname, host(h.ip_address) AS ip_address, s.la
        coalesce(s.rules_pass, 0) AS rules_pass, coalesce(s.rules_fail, 0) AS rules_fail,
        coalesce(s.rules_skipped, 0) AS rules_skipped, coalesce(s.rules_error, 0) AS rules_error
   FROM scans s JOIN hosts h ON h.key = s.host
- WHERE s.host = :host
+ WHERE s.host = :host AND in_scope(s.host, :groups::uuid[])
 
 -- latest: of each live host its last complete scan of a lane, and its latest one of any kind
 SELECT h.key AS host, c.id AS last_scan_id, c.recorded_at AS last_scan_at, c.corpus, c.seconds,
@@ -40,7 +40,7 @@ SELECT h.key AS host, c.id AS last_scan_id, c.recorded_at AS last_scan_at, c.cor
         SELECT s.id, s.status FROM scans s
          WHERE s.host = h.key
          ORDER BY s.queued_at DESC, s.id DESC LIMIT 1) l ON true
- WHERE h.deleted_at IS NULL
+ WHERE h.deleted_at IS NULL AND in_scope(h.key, :groups::uuid[])
    AND (:hosts::integer[] IS NULL OR h.key = ANY (:hosts::integer[]))
 
 -- took: how long the probes of a scan took, by their places in its manifest

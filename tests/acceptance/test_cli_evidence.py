@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from openwatch import clock
+from openwatch.accounts.types import EVERYTHING
 from openwatch.config import Config
 from openwatch.config.schema import Scan
 from openwatch.db import Database
@@ -67,6 +68,7 @@ class Installed:
             database,
             NewHost(hostname="web-1", ip_address="127.0.0.1"),
             transport=Transport.LOCAL,
+            scope=EVERYTHING,
         )
         scanner = Scanner(
             db=database,
@@ -76,7 +78,9 @@ class Installed:
             signer=signer(database, vault),
         )
         for _ in range(2):
-            store.request(database, machine.id, trigger=store.Trigger.ON_DEMAND)
+            store.request(
+                database, machine.id, trigger=store.Trigger.ON_DEMAND, scope=EVERYTHING
+            )
             claim = queue.claim(database, "w", [store.JOB], 60)
             assert claim is not None
             scanner.scan(claim)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Facts
 from openwatch.db import Database
 from openwatch.fleet import facts as host_facts
@@ -162,7 +163,7 @@ def test_a_host_of_the_database_explains_from_its_last_scan(
     database: Database, dsn: str, own: Path, tmp_path: Path
 ) -> None:
     new = NewHost(hostname="web-1", ip_address="192.0.2.7", tags=("web",))
-    host = hosts.create(database, new)
+    host = hosts.create(database, new, scope=EVERYTHING)
     config = tmp_path / "openwatch.toml"
     config.write_text(f'[rules]\ndirectories = ["{own}"]\n')
     how = ["--host", "web-1", "--config", str(config)]

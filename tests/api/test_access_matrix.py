@@ -23,6 +23,7 @@ from openwatch.accounts import api_tokens, custom_roles, grants
 from openwatch.accounts.grants import ROOT
 from openwatch.accounts.permissions import BUILT_IN, Permission
 from openwatch.accounts.reserved import RESERVED
+from openwatch.accounts.types import EVERYTHING
 from openwatch.db import Query
 from openwatch.fleet import credentials, hosts
 from openwatch.fleet.credentials import NewCredential
@@ -37,6 +38,7 @@ from openwatch.web.api import ALL
 from openwatch.web.app import create_app
 from openwatch.web.operations import Access, Operation
 from openwatch.web.server import Server
+from openwatch.web.services import Services
 
 GOLDEN = Path(__file__).parent / "golden" / "access_matrix.txt"
 ROWS = (*ALL, *openapi.operations(ALL))
@@ -92,16 +94,20 @@ UNFULFILLED = {"getScanRuleEvidence": 404, "postHostCredentialsResolve": 404}
 class World:
     """One new thing of each kind, named alike, so that whatever an operation does is done to it."""
 
-    def __init__(self, services: Any) -> None:
+    def __init__(self, services: Services) -> None:
         db, self.name = services.db, f"t{ids.new_id().hex}"
         user = ids.new_id()
         db.run(USER, id=user, name=self.name)
         db.run(ROLE, id=self.name)
-        host = hosts.create(db, NewHost(self.name, "192.0.2.7"))
+        host = hosts.create(db, NewHost(self.name, "192.0.2.7"), scope=EVERYTHING)
         seen(db, host.key, KEY)
-        scanned = hosts.create(db, NewHost(f"{self.name}s", "192.0.2.8"))
+        scanned = hosts.create(db, NewHost(f"{self.name}s", "192.0.2.8"), scope=EVERYTHING)
         scan = store.request(
-            db, scanned.id, trigger=store.Trigger.ON_DEMAND, correlation_id="req-1"
+            db,
+            scanned.id,
+            trigger=store.Trigger.ON_DEMAND,
+            correlation_id="req-1",
+            scope=EVERYTHING,
         )
         credential = credentials.create(
             db,
@@ -109,6 +115,7 @@ class World:
             NewCredential(
                 Scope.SYSTEM, self.name, "scanner", AuthMethod.PASSWORD, Secrets("x" * 12)
             ),
+            scope=EVERYTHING,
         )
         author = msgspec.structs.replace(ROOT, user_id=user)
         new = api_tokens.NewToken(self.name, permissions=("host:read",))

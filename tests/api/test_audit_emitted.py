@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from openwatch.accounts.types import EVERYTHING
 from openwatch.audit import life
 from openwatch.db import Query
 from openwatch.fleet import host_keys, hosts
@@ -50,12 +51,12 @@ def test_what_was_refused_leaves_no_trace_of_having_happened(admin, services) ->
     admin("POST", "/hosts", body=WEB)
     before = len(trail(services))
     assert admin("POST", "/hosts", body=WEB).status_code == 409
-    assert admin("PATCH", f"/hosts/{hosts.listed(services.db)[0].id}", body={"port": 0}).status_code == 400  # fmt: skip
+    assert admin("PATCH", f"/hosts/{hosts.listed(services.db, scope=EVERYTHING)[0].id}", body={"port": 0}).status_code == 400  # fmt: skip
     assert len(trail(services)) == before
 
 
 def test_a_decision_about_a_host_key_is_a_change_of_the_host(admin, services) -> None:
-    host = hosts.create(services.db, hosts.NewHost("web-1", "192.0.2.7"))
+    host = hosts.create(services.db, hosts.NewHost("web-1", "192.0.2.7"), scope=EVERYTHING)
     key = host_key("ssh-ed25519", b"k")
     host_keys.seen(services.db, host.key, key)
     body = {"fingerprint": key.fingerprint}

@@ -17,6 +17,7 @@ import pytest
 
 from openwatch import errors
 from openwatch.accounts.permissions import Permission
+from openwatch.accounts.types import EVERYTHING
 from openwatch.db import dsn as dsns
 from openwatch.db.connect import open_database
 from openwatch.db.embedded import Server as Postgres
@@ -125,7 +126,7 @@ def test_a_cursor_beyond_the_calendar_is_400(
     admin: Caller, services: Services, cursor: str
 ) -> None:
     new = NewHost(hostname="web-1", ip_address="192.0.2.1")
-    host = hosts.create(services.db, new, created_by=admin.user_id)
+    host = hosts.create(services.db, new, created_by=admin.user_id, scope=EVERYTHING)
     response = admin("GET", "/scans", query={"host_id": str(host.id), "cursor": cursor})
     assert response.status_code == 400, response.text
     assert response.json["error"]["code"] == "pagination.cursor_invalid"
@@ -186,7 +187,7 @@ def test_no_field_chooses_the_local_transport(admin: Caller, services: Services)
     changed = admin("PATCH", f"/hosts/{made.json['id']}", body=chosen)
     assert changed.status_code == 200
     assert "transport" not in changed.json
-    (host,) = hosts.listed(services.db)
+    (host,) = hosts.listed(services.db, scope=EVERYTHING)
     assert host.transport.value == "ssh"
 
 

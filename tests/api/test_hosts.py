@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from openwatch import ids
+from openwatch.accounts.types import EVERYTHING
 from openwatch.fleet import host_keys, hosts
 from openwatch.fleet.types import Transport
 from openwatch.ssh.keys import host_key
@@ -68,7 +69,7 @@ def test_no_request_can_choose_how_a_host_is_reached(admin, services) -> None:
     body = WEB | {"transport": "local", "local": True, "key": 1}
     made = admin("POST", "/hosts", body=body).json
     admin("PATCH", f"/hosts/{made['id']}", body={"transport": "local"})
-    (host,) = hosts.listed(services.db)
+    (host,) = hosts.listed(services.db, scope=EVERYTHING)
     assert host.transport is Transport.SSH
     assert "transport" not in made
 
@@ -104,7 +105,7 @@ def test_a_host_key_is_approved_or_rejected_by_its_fingerprint(admin, services) 
     host = admin("POST", "/hosts", body=WEB).json
     path = f"/hosts/{host['id']}/host-keys"
     assert admin("GET", path).json == {"host_keys": []}
-    (stored,) = hosts.listed(services.db)
+    (stored,) = hosts.listed(services.db, scope=EVERYTHING)
     key = host_key("ssh-ed25519", b"key")
     host_keys.seen(services.db, stored.key, key)
     (shown,) = admin("GET", path).json["host_keys"]
@@ -187,7 +188,7 @@ def test_a_scan_of_either_lane_may_be_asked_for(admin) -> None:
     assert ask("2", {"lane": "filesystem"}) == (202, "filesystem")
     assert ask("3", {"lane": "filesystem"}) == (409, "conflict.scan_active")
     assert ask("4", {}) == (409, "conflict.scan_active")
-    assert ask("5", {"lane": "floppy"}) == (400, "validation.invalid_body")
+    assert ask("5", {"lane": "floppy"}) == (400, "validation.invalid_value")
     listed = admin("GET", "/scans", query={"host_id": host["id"]}).json["scans"]
     assert sorted(scan["lane"] for scan in listed) == ["config", "filesystem"]
 
@@ -220,7 +221,7 @@ def test_a_host_names_the_hosts_on_the_way_to_it(admin) -> None:
 
 def test_a_way_that_leads_nowhere_is_refused(admin, services) -> None:
     new = hosts.NewHost(hostname="here", ip_address="127.0.0.1")
-    here = hosts.create(services.db, new, transport=Transport.LOCAL)
+    here = hosts.create(services.db, new, transport=Transport.LOCAL, scope=EVERYTHING)
     gate = admin("POST", "/hosts", body=WEB | {"hostname": "gate"}).json["id"]
     host = admin("POST", "/hosts", body=WEB).json["id"]
     removed = admin("POST", "/hosts", body=WEB | {"hostname": "old"}).json["id"]

@@ -6,6 +6,7 @@ import datetime as dt
 
 import pytest
 
+from openwatch.accounts.types import EVERYTHING
 from openwatch.db import Query
 from openwatch.fleet import hosts
 from openwatch.fleet.hosts import NewHost
@@ -26,8 +27,10 @@ OLDER = Query(
 def machine(services, admin):
     """This machine, scanned once; and a host that never was."""
     db = services.db
-    host = hosts.create(db, NewHost("this-machine", "127.0.0.1"), transport=Transport.LOCAL)
-    hosts.create(db, NewHost("never-scanned", "192.0.2.1", environment="lab"))
+    host = hosts.create(
+        db, NewHost("this-machine", "127.0.0.1"), transport=Transport.LOCAL, scope=EVERYTHING
+    )
+    hosts.create(db, NewHost("never-scanned", "192.0.2.1", environment="lab"), scope=EVERYTHING)
     queued = admin("POST", f"/hosts/{host.id}/scans", headers={"Idempotency-Key": "1"})
     assert queued.status_code == 202
     assert set(queued.json) == {"scan_id", "status", "queued_at", "lane"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from openwatch.accounts.types import EVERYTHING
 from openwatch.fleet import credentials, hosts
 from openwatch.fleet.credentials import NewCredential
 from openwatch.fleet.host_keys import seen
@@ -18,7 +19,7 @@ KEY = host_key("ssh-ed25519", b"a key")
 @pytest.fixture
 def world(services) -> dict[str, str]:
     db = services.db
-    host = hosts.create(db, NewHost("web-1", "192.0.2.7"))
+    host = hosts.create(db, NewHost("web-1", "192.0.2.7"), scope=EVERYTHING)
     seen(db, host.key, KEY)
     credential = credentials.create(
         db,
@@ -31,9 +32,12 @@ def world(services) -> dict[str, str]:
             Secrets("x" * 12),
             is_default=True,
         ),
+        scope=EVERYTHING,
     )
-    other = hosts.create(db, NewHost("web-2", "192.0.2.8"))
-    scan = store.request(db, other.id, trigger=store.Trigger.ON_DEMAND, correlation_id="req-1")
+    other = hosts.create(db, NewHost("web-2", "192.0.2.8"), scope=EVERYTHING)
+    scan = store.request(
+        db, other.id, trigger=store.Trigger.ON_DEMAND, correlation_id="req-1", scope=EVERYTHING
+    )
     return {"hosts": str(host.id), "credentials": str(credential.id), "scans": str(scan.id)}
 
 

@@ -99,8 +99,8 @@ def test_nobody_makes_or_changes_a_role_beyond_their_own(admin, caller) -> None:
         assert_code(refused, 403, "authz.role_exceeds_grant")
         assert refused.json["error"]["detail"]["exceeds_grant"] == ["host:delete"]
     admin("PATCH", "/roles/readers", body={"permissions": more})
-    for method, body in (("PATCH", {"permissions": ["host:read"]}), ("DELETE", None)):
-        refused = limited(method, "/roles/readers", body=body)
+    for method, less in (("PATCH", {"permissions": ["host:read"]}), ("DELETE", None)):
+        refused = limited(method, "/roles/readers", body=less)
         assert_code(refused, 403, "authz.role_exceeds_grant")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from openwatch import clock, errors
-from openwatch.accounts import directory, grants, users
+from openwatch.accounts import directory, grants
 from openwatch.accounts.grants import ROOT
 from openwatch.accounts.permissions import BUILT_IN, Permission
 from openwatch.db import Query
@@ -28,7 +29,8 @@ EVENTS = Query(
 def made(who: Any, **changes: str) -> dict[str, Any]:
     answer = who("POST", "/users", body=ALICE | changes)
     assert answer.status_code == 201, answer.text
-    return answer.json
+    user: dict[str, Any] = answer.json
+    return user
 
 
 def actions(services: Any, user_id: str) -> list[str]:
@@ -105,7 +107,7 @@ def test_a_disabled_user_is_out_everywhere_and_comes_back_to_nothing(
     admin, services, client
 ) -> None:
     user = made(admin)
-    grants.assign(services.db, ROOT, users.find(services.db, "alice").id, "viewer")
+    grants.assign(services.db, ROOT, UUID(user["id"]), "viewer")
     signed = signed_in(client)
     bearer = {"Authorization": f"Bearer {signed.json['access_token']}"}
     assert client.simulate_get("/api/v1/hosts", headers=bearer).status_code == 200
@@ -233,9 +235,12 @@ def test_nobody_lays_hands_on_who_may_do_more(
 
 @pytest.fixture
 def two_admins(admin, services) -> list[Any]:
-    for name in ("alice", "bob"):
-        made(admin, username=name, email=f"{name}@example.org")
-    pair = [users.find(services.db, name) for name in ("alice", "bob")]
+    pair = [
+        directory.get(
+            services.db, UUID(made(admin, username=name, email=f"{name}@example.org")["id"])
+        )
+        for name in ("alice", "bob")
+    ]
     for one in pair:
         grants.assign(services.db, ROOT, one.id, "admin")
     return pair

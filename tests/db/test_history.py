@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from openwatch import errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Severity, Status
 from openwatch.db import Database, Query
 from openwatch.posture import history
@@ -65,7 +66,7 @@ def test_a_host_that_was_switched_off_is_stale_and_never_compliant(database: Dat
     done = scan(database, lively, judged("a", "fail"))
     time.step(days=1)
 
-    posture = history.as_of(database)
+    posture = history.as_of(database, scope=EVERYTHING)
     assert [h.name for h in posture.fresh] == ["lively"]
     assert [h.name for h in posture.stale] == ["quiet"]
     assert [(h.name, h.key, h.score) for h in posture.never] == [("new", new, None)]
@@ -73,11 +74,14 @@ def test_a_host_that_was_switched_off_is_stale_and_never_compliant(database: Dat
     assert posture.stale[0].score == 100.0
     assert posture.fresh[0].last_scan_at == done.at
 
-    wide = history.as_of(database, max_age=dt.timedelta(days=30))
+    wide = history.as_of(database, max_age=dt.timedelta(days=30), scope=EVERYTHING)
     assert [h.name for h in wide.fresh] == ["lively", "quiet"]
     assert wide.score == 50.0
-    assert history.fleet_now(database) == posture.counts
-    assert history.fleet_now(database, max_age=dt.timedelta(days=30)) == wide.counts
+    assert history.fleet_now(database, scope=EVERYTHING) == posture.counts
+    assert (
+        history.fleet_now(database, max_age=dt.timedelta(days=30), scope=EVERYTHING)
+        == wide.counts
+    )
 
 
 def test_an_incomplete_scan_or_one_of_another_lane_makes_no_host_fresh(
@@ -86,7 +90,7 @@ def test_an_incomplete_scan_or_one_of_another_lane_makes_no_host_fresh(
     host = add_host(database, "web")
     scan(database, host, judged("a"), complete=False)
     scan(database, host, judged("b"), lane="filesystem")
-    (found,) = history.as_of(database).never
+    (found,) = history.as_of(database, scope=EVERYTHING).never
     assert found.counts == Counts(passed=2)
 
 
@@ -102,22 +106,26 @@ def test_the_past_has_its_own_names_and_its_own_hosts(database: Database) -> Non
     later = add_host(database, "later", since=str(time.now))
 
     def names(at: dt.datetime | None) -> list[str]:
-        posture = history.as_of(database, at)
+        posture = history.as_of(database, at, scope=EVERYTHING)
         return [h.name for h in (*posture.fresh, *posture.stale, *posture.never)]
 
     assert names(first.at) == ["old-name"]
     assert names(first.at + dt.timedelta(days=1, hours=1)) == ["new-name"]
     assert names(first.at + dt.timedelta(days=2, hours=1)) == []
     assert names(None) == ["later"]
-    assert [h.key for h in history.as_of(database).never] == [later]
+    assert [h.key for h in history.as_of(database, scope=EVERYTHING).never] == [later]
 
 
 def test_a_question_can_be_narrowed_to_an_environment_or_to_hosts(database: Database) -> None:
     web = add_host(database, "web", environment="staging")
     add_host(database, "db")
-    assert [h.key for h in history.as_of(database, environment="staging").never] == [web]
-    assert [h.key for h in history.as_of(database, hosts=[web]).never] == [web]
-    assert history.as_of(database, hosts=[]).never == ()
+    assert [
+        h.key for h in history.as_of(database, environment="staging", scope=EVERYTHING).never
+    ] == [web]
+    assert [h.key for h in history.as_of(database, hosts=[web], scope=EVERYTHING).never] == [
+        web
+    ]
+    assert history.as_of(database, hosts=[], scope=EVERYTHING).never == ()
 
 
 def test_a_family_is_each_hosts_own_benchmark(database: Database) -> None:
@@ -133,21 +141,24 @@ def test_a_family_is_each_hosts_own_benchmark(database: Database) -> None:
     scan(database, left, *verdicts, frameworks=debian)
     scan(database, right, *verdicts, frameworks=rhel)
 
-    cis = history.as_of(database, lens="cis")
+    cis = history.as_of(database, lens="cis", scope=EVERYTHING)
     assert [(h.name, h.lens, h.score) for h in cis.fresh] == [
         ("debian", "cis_debian12", 100.0),
         ("rhel", "cis_rhel9", 0.0),
     ]
-    stig = history.as_of(database, lens="stig")
+    stig = history.as_of(database, lens="stig", scope=EVERYTHING)
     assert [(h.lens, h.counts) for h in stig.fresh] == [
         ("", Counts()),
         ("stig_rhel9", Counts(1, 1, 0, 0, 1)),
     ]
-    (finding,) = history.findings_of(database, right, lens="stig", statuses=[Status.FAIL])
+    (finding,) = history.findings_of(
+        database, right, lens="stig", statuses=[Status.FAIL], scope=EVERYTHING
+    )
     assert (finding.rule, finding.controls) == ("b", ("V-2", "V-3"))
-    assert history.findings_of(database, left, lens="stig") == ()
+    assert history.findings_of(database, left, lens="stig", scope=EVERYTHING) == ()
     standings = {
-        s.name: (s.family, s.title, s.score) for s in history.frameworks_of(database, right)
+        s.name: (s.family, s.title, s.score)
+        for s in history.frameworks_of(database, right, scope=EVERYTHING)
     }
     assert standings == {
         "all": ("all", "All rules", 50.0),
@@ -164,8 +175,8 @@ def test_a_framework_at_a_date_is_what_it_asked_for_at_that_date(database: Datab
     second = scan(database, host, judged("a"), judged("b"), frameworks=after)
     assert second.changes == ()
     assert second.scores == {"cis_debian12": Counts(passed=1)}
-    (then,) = history.findings_of(database, host, first.at, lens="cis")
-    (now,) = history.findings_of(database, host, lens="cis")
+    (then,) = history.findings_of(database, host, first.at, lens="cis", scope=EVERYTHING)
+    (now,) = history.findings_of(database, host, lens="cis", scope=EVERYTHING)
     assert (then.rule, then.controls, now.rule, now.controls) == ("a", ("1",), "b", ("9",))
 
 
@@ -182,7 +193,7 @@ def test_what_fails_is_counted_by_severity_on_fresh_hosts_alone(database: Databa
             judged("c", "error", "critical"),
             judged("d", "fail", "high", variant="strict"),
         )
-    failing = history.failing(database)
+    failing = history.failing(database, scope=EVERYTHING)
     assert failing.by_severity == {
         Severity.LOW: 0,
         Severity.MEDIUM: 0,
@@ -203,18 +214,18 @@ def test_a_timeline_is_read_page_by_page_without_loss(database: Database) -> Non
     mark = add_scan(database, host)
     ledger.recording(partial(ledger.record, mark, (), [("rule-0", ""), ("rule-1", "")], (ALL,)))
 
-    whole = history.timeline(database, host)
+    whole = history.timeline(database, host, scope=EVERYTHING)
     assert len(whole) == 12
     assert [e.kind for e in whole[:2]] == [ChangeKind.RETIRED] * 2
     assert [(e.was, e.status, e.scan) for e in whole[:2]] == [(Status.FAIL, None, mark.id)] * 2
     assert whole[-1].kind is ChangeKind.FIRST_SEEN
     pages: list[Event] = []
     before = None
-    while page := history.timeline(database, host, before=before, limit=5):
+    while page := history.timeline(database, host, before=before, limit=5, scope=EVERYTHING):
         pages += page
         before = (page[-1].at, page[-1].id)
     assert tuple(pages) == whole
-    assert history.timeline(database, host, whole[6].at) == whole[2:]
+    assert history.timeline(database, host, whole[6].at, scope=EVERYTHING) == whole[2:]
 
 
 def test_below_the_floor_nothing_is_said(database: Database) -> None:
@@ -222,15 +233,15 @@ def test_below_the_floor_nothing_is_said(database: Database) -> None:
     done = scan(database, host, judged("a"))
     database.run("UPDATE history_floor SET at = clock_timestamp()")
     with pytest.raises(errors.Gone, match="removed by the retention rules") as caught:
-        history.as_of(database, done.at)
+        history.as_of(database, done.at, scope=EVERYTHING)
     assert caught.value.code == "history.expired"
     assert caught.value.detail["floor"].endswith("Z")
-    assert len(history.findings_of(database, host)) == 1
+    assert len(history.findings_of(database, host, scope=EVERYTHING)) == 1
 
 
 def test_the_future_is_not_known(database: Database) -> None:
     with pytest.raises(errors.InvalidInput, match="in the future"):
-        history.as_of(database, real_now(database) + dt.timedelta(minutes=5))
+        history.as_of(database, real_now(database) + dt.timedelta(minutes=5), scope=EVERYTHING)
 
 
 def test_now_reads_the_open_partitions_alone(database: Database) -> None:
@@ -238,7 +249,13 @@ def test_now_reads_the_open_partitions_alone(database: Database) -> None:
     explain = Query("explain", "the plan", "")
     explain.sql, explain.parameters = f"EXPLAIN {query.sql}", query.parameters
     rows = database.tuples(
-        explain, at=history._OPEN, lens="all", lane="config", hosts=None, environment=None
+        explain,
+        at=history._OPEN,
+        lens="all",
+        lane="config",
+        hosts=None,
+        environment=None,
+        groups=None,
     )
     plan = "\n".join(row[0] for row in rows)
     assert "scores_open" in plan

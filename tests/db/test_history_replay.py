@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Severity, Status
 from openwatch.db import Database, Query
 from openwatch.posture import history
@@ -120,7 +121,7 @@ def _require_agreement(db: Database, scans: list[Scan], host: int, at: dt.dateti
                 f.was,
                 f.confirmed_at,
             )
-            for f in history.findings_of(db, host, at, lens=lens.family)
+            for f in history.findings_of(db, host, at, lens=lens.family, scope=EVERYTHING)
         }
         expected = {
             pair: (v.status, v.severity, v.reason, since, was, asked[pair[0]])
@@ -128,7 +129,7 @@ def _require_agreement(db: Database, scans: list[Scan], host: int, at: dt.dateti
             if pair in pairs
         }
         assert said == expected
-        posture = history.as_of(db, at, lens=lens.name, hosts=[host])
+        posture = history.as_of(db, at, lens=lens.name, hosts=[host], scope=EVERYTHING)
         (found,) = (*posture.fresh, *posture.stale, *posture.never)
         counts = _counts([held[pair][0] for pair in pairs])
         assert found.counts == counts
@@ -190,6 +191,6 @@ def test_history_agrees_with_a_naive_replay_at_every_instant(
         for host in hosts:
             _require_agreement(database, scans, host, at)
     for host in hosts:
-        now = history.findings_of(database, host)
-        assert now == history.findings_of(database, host, last + micro)
+        now = history.findings_of(database, host, scope=EVERYTHING)
+        assert now == history.findings_of(database, host, last + micro, scope=EVERYTHING)
         assert all(f.until is None for f in now)

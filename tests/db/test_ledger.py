@@ -13,6 +13,7 @@ from functools import partial
 import pytest
 
 from openwatch import clock, errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Severity, Status
 from openwatch.db import Database, Query
 from openwatch.posture import history
@@ -87,7 +88,7 @@ def test_the_same_verdicts_again_write_no_row(database: Database) -> None:
     done = record(database, ledger, host, *verdicts)
     assert (done.changes, done.scores) == ((), {})
     assert database.tuples(_ROWS) == before
-    (finding, *_) = history.findings_of(database, host)
+    (finding, *_) = history.findings_of(database, host, scope=EVERYTHING)
     assert finding.confirmed_at == done.at > finding.since
 
 
@@ -97,7 +98,7 @@ def test_a_subset_closes_nothing_outside_of_it(database: Database) -> None:
         database, ledger, host, judged("a"), judged("b", "fail"), judged("c", "error")
     )
     record(database, ledger, host, judged("b", "pass"))
-    now = {f.rule: f for f in history.findings_of(database, host)}
+    now = {f.rule: f for f in history.findings_of(database, host, scope=EVERYTHING)}
     assert {rule: f.status.value for rule, f in now.items()} == {
         "a": "pass",
         "b": "pass",
@@ -185,7 +186,7 @@ def test_an_error_rolls_everything_back_and_leaves_no_name_behind(database: Data
         ledger.recording(fails)
     assert not database.tuples(_ROWS)
     ledger.recording(lambda: ledger.record(mark, [judged("a")], (), framework))
-    (finding,) = history.findings_of(database, host, lens="cis")
+    (finding,) = history.findings_of(database, host, lens="cis", scope=EVERYTHING)
     assert (finding.rule, finding.controls) == ("a", ("1",))
 
 
@@ -200,7 +201,7 @@ def test_a_savepoint_that_rolls_back_leaves_no_name_behind(database: Database) -
 
     ledger.recording(work)
     ledger.recording(lambda: ledger.record(second, [judged("a", reason="differs")], (), (ALL,)))
-    (finding,) = history.findings_of(database, host)
+    (finding,) = history.findings_of(database, host, scope=EVERYTHING)
     assert (finding.rule, finding.reason) == ("a", "differs")
 
 
@@ -285,7 +286,7 @@ def test_writers_of_two_hosts_meet_at_new_names(database: Database) -> None:
     ]
     _together(database, *(partial(ledger.recording, work) for work in records))
     for host in hosts:
-        assert len(history.findings_of(database, host, lens="cis")) == 40
+        assert len(history.findings_of(database, host, lens="cis", scope=EVERYTHING)) == 40
 
 
 def test_a_lock_inversion_is_run_again(database: Database) -> None:
@@ -373,7 +374,9 @@ def test_a_lens_that_stops_applying_and_comes_back_is_counted_again(database: Da
     for verdicts, applied in ((passing, (ALL, cis)), ([], (ALL,)), ([], (ALL, cis))):
         mark = add_scan(database, host)
         ledger.recording(partial(ledger.record, mark, verdicts, [], applied))
-    posture = history.as_of(database, lens="cis")
+    posture = history.as_of(database, lens="cis", scope=EVERYTHING)
     (found,) = (*posture.fresh, *posture.never)
     assert found.counts.passed == 1
-    assert [f.rule for f in history.findings_of(database, host, lens="cis")] == ["rule-0"]
+    assert [
+        f.rule for f in history.findings_of(database, host, lens="cis", scope=EVERYTHING)
+    ] == ["rule-0"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from openwatch import clock, errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Lane, Status
 from openwatch.config import Config
 from openwatch.config.schema import Scan
@@ -53,8 +54,8 @@ def scan(
     vault = Vault([b"v" * 32])
     if host_id is None:
         new = NewHost(hostname="m", ip_address="127.0.0.1")
-        host_id = hosts.create(db, new, transport=Transport.LOCAL).id
-    store.request(db, host_id, trigger=store.Trigger.ON_DEMAND, lane=lane)  # type: ignore[arg-type]
+        host_id = hosts.create(db, new, transport=Transport.LOCAL, scope=EVERYTHING).id
+    store.request(db, host_id, trigger=store.Trigger.ON_DEMAND, lane=lane, scope=EVERYTHING)  # type: ignore[arg-type]
     claim = queue.claim(db, "w", [store.JOB, store.WALK], 60)
     assert claim is not None
     config = Config(scan=Scan(allow_local=True))
@@ -76,7 +77,7 @@ def test_the_same_rules_say_the_same_of_a_real_machine(database: Database) -> No
     assert found.unchanged > 100
     assert len(found.scans) == 1
     assert {one.lane for one in found.missing} == {Lane.FILESYSTEM}  # which nobody has scanned
-    at = scan(database, corpus, hosts.listed(database)[0].id, Lane.FILESYSTEM)
+    at = scan(database, corpus, hosts.listed(database, scope=EVERYTHING)[0].id, Lane.FILESYSTEM)
     found = judged(database, corpus, at)
     assert (found.flips, found.gone, found.missing) == ((), (), ())
     assert len(found.scans) == 2
@@ -120,7 +121,11 @@ def test_a_failed_check_decides_an_and_whatever_was_not_asked(
     assert found.missing == ()
     assert found.unchanged == 1
     fine = "{method: command, run: 'true', expected_exit: 0}"
-    at = scan(database, write(tmp_path / "three", both=fine), hosts.listed(database)[0].id)
+    at = scan(
+        database,
+        write(tmp_path / "three", both=fine),
+        hosts.listed(database, scope=EVERYTHING)[0].id,
+    )
     both = f"{{checks: [{fine}, {new}]}}"
     (missing,) = judged(database, write(tmp_path / "four", both=both), at).missing
     assert missing.rule == "both"
@@ -164,7 +169,7 @@ def test_the_last_scan_by_the_date_answers_and_a_host_without_one_says_so(
     scan(database, corpus)
     between = clock.now()
     state.write_text("new\n")
-    machine = hosts.listed(database)[0]
+    machine = hosts.listed(database, scope=EVERYTHING)[0]
     after = scan(database, corpus, machine.id)
     other = write(
         tmp_path / "two",
@@ -173,7 +178,7 @@ def test_the_last_scan_by_the_date_answers_and_a_host_without_one_says_so(
     assert list(agreement.disagreements(database, machine.key)) == []  # at either instant
     assert [f.now for f in judged(database, other, between).flips] == [Status.FAIL]
     assert [f.now for f in judged(database, other, after).flips] == [Status.PASS]
-    hosts.create(database, NewHost(hostname="new", ip_address="192.0.2.1"))
+    hosts.create(database, NewHost(hostname="new", ip_address="192.0.2.1"), scope=EVERYTHING)
     named = {s.name: s for s in replay.hosts(database, after)}
     assert named["new"].scanned_at is None
     assert replay.replay(other, named["new"]).scans == ()
@@ -193,11 +198,14 @@ def test_each_lane_answers_with_its_own_last_scan(database: Database, tmp_path: 
     at = scan(database, corpus)
     found = judged(database, corpus, at)
     assert [(m.rule, m.lane) for m in found.missing] == [("far", Lane.FILESYSTEM)]
-    at = scan(database, corpus, hosts.listed(database)[0].id, Lane.FILESYSTEM)
+    at = scan(database, corpus, hosts.listed(database, scope=EVERYTHING)[0].id, Lane.FILESYSTEM)
     found = judged(database, corpus, at)
     assert (found.missing, found.flips, found.unchanged) == ((), (), 2)
     assert len(found.scans) == 2
-    assert list(agreement.disagreements(database, hosts.listed(database)[0].key)) == []
+    assert (
+        list(agreement.disagreements(database, hosts.listed(database, scope=EVERYTHING)[0].key))
+        == []
+    )
     (flip,) = judged(database, write(tmp_path / "two", far=walk % "run"), at).flips
     assert (flip.rule, flip.now) == ("far", Status.FAIL)
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openwatch import clock
+from openwatch.accounts.types import EVERYTHING
 from openwatch.db import Database, Query
 from openwatch.evidence import archive, blobs, collector, layers, manifests, records
 from openwatch.evidence.manifests import Entry
@@ -82,7 +83,7 @@ def test_what_history_outlived_goes_and_the_chain_says_so(
     assert (report.first, report.last, report.kept) == (10, 12, 2)
     assert retention.forget(database, signer) == retention.Removed(0, 0, 0)
 
-    (finding,) = history.findings_of(database, host)
+    (finding,) = history.findings_of(database, host, scope=EVERYTHING)
     assert finding.evidence is not None
     assert b'"pass"' in layers.load(database, finding.evidence)
 
@@ -156,7 +157,7 @@ def test_whatever_is_removed_what_is_left_is_sound(
         report = sound(database).hosts[0]
         gone = report.checkpoint.count if report.checkpoint else 0
         assert report.scans + gone == len(scans)
-    for finding in history.findings_of(database, host):
+    for finding in history.findings_of(database, host, scope=EVERYTHING):
         assert finding.evidence is not None
         layers.load(database, finding.evidence)
 

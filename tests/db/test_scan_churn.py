@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from openwatch.accounts.types import EVERYTHING
 from openwatch.config import Config
 from openwatch.config.schema import Scan
 from openwatch.db import Database, Query
@@ -48,7 +49,9 @@ def test_a_second_scan_over_ssh_stores_at_most_a_twentieth(
 ) -> None:
     vault = Vault([os.urandom(32)])
     host = hosts.create(
-        database, NewHost(hostname="web-1", ip_address="127.0.0.1", port=sshd.port)
+        database,
+        NewHost(hostname="web-1", ip_address="127.0.0.1", port=sshd.port),
+        scope=EVERYTHING,
     )
     credentials.create(
         database,
@@ -61,6 +64,7 @@ def test_a_second_scan_over_ssh_stores_at_most_a_twentieth(
             secrets=Secrets(private_key=sshd.private_key),
             is_default=True,
         ),
+        scope=EVERYTHING,
     )
     scanner = Scanner(
         db=database,
@@ -71,7 +75,7 @@ def test_a_second_scan_over_ssh_stores_at_most_a_twentieth(
     )
     sizes = []
     for _ in range(4):
-        store.request(database, host.id, trigger=store.Trigger.ON_DEMAND)
+        store.request(database, host.id, trigger=store.Trigger.ON_DEMAND, scope=EVERYTHING)
         claim = queue.claim(database, "w", [store.JOB], 60)
         assert claim is not None
         scanner.scan(claim)

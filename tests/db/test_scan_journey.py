@@ -7,6 +7,7 @@ import os
 import pytest
 
 from openwatch import errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Reason
 from openwatch.config import Config
 from openwatch.config.schema import Scan
@@ -59,11 +60,13 @@ def make_scanner(database: Database, corpus, vault):
 @pytest.fixture
 def machine(database: Database):
     new = NewHost(hostname="this-machine", ip_address="127.0.0.1")
-    return hosts.create(database, new, transport=Transport.LOCAL)
+    return hosts.create(database, new, transport=Transport.LOCAL, scope=EVERYTHING)
 
 
 def claimed(db: Database, host):
-    store.request(db, host.id, trigger=store.Trigger.ON_DEMAND, correlation_id="test-1")
+    store.request(
+        db, host.id, trigger=store.Trigger.ON_DEMAND, correlation_id="test-1", scope=EVERYTHING
+    )
     claim = queue.claim(db, "this-worker", [store.JOB], 60)
     assert claim is not None
     return claim
@@ -73,12 +76,12 @@ def test_a_scan_ends_in_findings_scores_and_evidence(database, make_scanner, mac
     claim = claimed(database, machine)
     make_scanner().scan(claim)
 
-    posture = history.as_of(database)
+    posture = history.as_of(database, scope=EVERYTHING)
     (host,) = posture.fresh
     assert host.name == "this-machine"
     assert posture.counts.passed + posture.counts.failed > 50
-    findings = history.findings_of(database, host.key)
-    scan = store.find(database, claim.id)
+    findings = history.findings_of(database, host.key, scope=EVERYTHING)
+    scan = store.find(database, claim.id, scope=EVERYTHING)
     assert scan.status == "completed"
     assert scan.complete
     assert scan.rules_pass + scan.rules_fail + scan.rules_error + scan.rules_skipped == len(
@@ -104,7 +107,7 @@ def test_a_second_scan_of_an_unchanged_machine_writes_no_finding_and_hardly_any_
     stored = database.value(STORED)
     scanner.scan(claimed(database, machine))
     assert (database.value(COUNT), database.value(WRITTEN)) == before
-    assert len(history.as_of(database).fresh) == 1
+    assert len(history.as_of(database, scope=EVERYTHING).fresh) == 1
     assert verify(database, records.hosts(database)).hosts[0].scans == 2
     new = database.value(STORED) - stored
     print(f"first scan {stored} bytes, second {new}, {100 * new / stored:.1f} %")
@@ -117,7 +120,7 @@ def test_a_worker_that_lost_its_claim_writes_nothing(database, make_scanner, mac
     with pytest.raises(errors.LeaseLost):
         make_scanner().scan(claim)
     assert database.value(COUNT) == 0
-    assert history.as_of(database).fresh == ()
+    assert history.as_of(database, scope=EVERYTHING).fresh == ()
 
 
 def test_this_machine_is_refused_where_the_configuration_does_not_permit_it(
@@ -126,13 +129,15 @@ def test_this_machine_is_refused_where_the_configuration_does_not_permit_it(
     claim = claimed(database, machine)
     with pytest.raises(errors.TransportRefused, match=r"scan\.allow_local"):
         make_scanner(allow_local=False).scan(claim)
-    scan = store.find(database, claim.id)
+    scan = store.find(database, claim.id, scope=EVERYTHING)
     assert scan.reason == "host.transport_refused"
     assert database.value(COUNT) == 0
 
 
 def test_a_host_without_a_credential_says_how_to_add_one(database, make_scanner):
-    host = hosts.create(database, NewHost(hostname="web-1", ip_address="127.0.0.1"))
+    host = hosts.create(
+        database, NewHost(hostname="web-1", ip_address="127.0.0.1"), scope=EVERYTHING
+    )
     claim = claimed(database, host)
     with pytest.raises(errors.NoCredential, match="/api/v1/credentials"):
         make_scanner().scan(claim)
@@ -142,7 +147,7 @@ def test_an_unreachable_host_is_one_failed_scan_with_a_reason(
     database, make_scanner, vault, refused_port
 ):
     new = NewHost(hostname="web-1", ip_address="127.0.0.1", port=refused_port)
-    host = hosts.create(database, new)
+    host = hosts.create(database, new, scope=EVERYTHING)
     credentials.create(
         database,
         vault,
@@ -154,6 +159,7 @@ def test_an_unreachable_host_is_one_failed_scan_with_a_reason(
             secrets=Secrets(password="x" * 12),
             is_default=True,
         ),
+        scope=EVERYTHING,
     )
     scanner = make_scanner()
     claim = claimed(database, host)
@@ -162,7 +168,7 @@ def test_an_unreachable_host_is_one_failed_scan_with_a_reason(
     with database.atomic():
         job = queue.fail(database, claim, caught.value.message, retryable=False)
         scanner.bury(job)
-    scan = store.find(database, claim.id)
+    scan = store.find(database, claim.id, scope=EVERYTHING)
     assert scan.status == "failed"
     assert scan.reason == "host.unreachable"
     assert str(refused_port) in scan.message

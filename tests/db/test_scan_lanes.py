@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from openwatch import errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Lane
 from openwatch.config import Config
 from openwatch.config.schema import Scan
@@ -71,18 +72,23 @@ def scanner(database: Database, vault, tmp_path: Path):
 @pytest.fixture
 def machine(database: Database):
     new = NewHost(hostname="this-machine", ip_address="127.0.0.1")
-    return hosts.create(database, new, transport=Transport.LOCAL)
+    return hosts.create(database, new, transport=Transport.LOCAL, scope=EVERYTHING)
 
 
 def scanned(db: Database, scanner: Scanner, host, lane: Lane) -> store.Scan:
     asked = store.request(
-        db, host.id, trigger=store.Trigger.ON_DEMAND, correlation_id="t", lane=lane
+        db,
+        host.id,
+        trigger=store.Trigger.ON_DEMAND,
+        correlation_id="t",
+        lane=lane,
+        scope=EVERYTHING,
     )
     claim = queue.claim(db, "w", [store.JOB, store.WALK], 60)
     assert claim is not None
     assert claim.id == asked.id
     scanner.scan(claim)
-    return store.find(db, asked.id)
+    return store.find(db, asked.id, scope=EVERYTHING)
 
 
 # A walk over all of this machine's disks is tried elsewhere; here its lane is what matters.
@@ -96,14 +102,14 @@ def test_each_lane_has_its_own_scans_and_leaves_the_others_findings_alone(
     both = scanner(walked=WALKED, read=READ)
     first = scanned(database, both, machine, Lane.CONFIG)
     assert [row[0] for row in database.tuples(OPEN)] == ["read"]
-    assert history.as_of(database, lane=Lane.FILESYSTEM).never
+    assert history.as_of(database, lane=Lane.FILESYSTEM, scope=EVERYTHING).never
 
     walked = scanned(database, both, machine, Lane.FILESYSTEM)
     assert (walked.lane, walked.rules_pass) == (Lane.FILESYSTEM, 1)
     after = database.tuples(OPEN)
     assert [row[0] for row in after] == ["read", "walked"]
-    (host,) = history.as_of(database, lane=Lane.FILESYSTEM).fresh
-    (config,) = history.as_of(database, lane=Lane.CONFIG).fresh
+    (host,) = history.as_of(database, lane=Lane.FILESYSTEM, scope=EVERYTHING).fresh
+    (config,) = history.as_of(database, lane=Lane.CONFIG, scope=EVERYTHING).fresh
     assert host.last_scan_at is not None
     assert config.last_scan_at is not None
     assert host.last_scan_at > config.last_scan_at
@@ -117,7 +123,10 @@ def test_each_lane_has_its_own_scans_and_leaves_the_others_findings_alone(
         for scan in (again, walked)
     }
     assert len(probes[Lane.FILESYSTEM] & probes[Lane.CONFIG]) == 1  # what the host is
-    found = {f.rule: f.confirmed_at for f in history.findings_of(database, machine.key)}
+    found = {
+        f.rule: f.confirmed_at
+        for f in history.findings_of(database, machine.key, scope=EVERYTHING)
+    }
     read, walked_at = found["read"], found["walked"]
     assert read is not None
     assert walked_at is not None
@@ -138,7 +147,9 @@ def test_a_rule_that_no_lane_contains_is_retired_by_either(database, scanner, ma
 
 def test_one_scan_of_each_lane_may_wait_and_one_of_them_runs(database, machine):
     def request(lane: Lane) -> store.Scan:
-        return store.request(database, machine.id, trigger=store.Trigger.SCHEDULED, lane=lane)
+        return store.request(
+            database, machine.id, trigger=store.Trigger.SCHEDULED, lane=lane, scope=EVERYTHING
+        )
 
     request(Lane.FILESYSTEM)
     config = request(Lane.CONFIG)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from openwatch.accounts.types import EVERYTHING
 from openwatch.db import Query
 from openwatch.evidence import records
 from openwatch.evidence.verify import verify
@@ -87,10 +88,13 @@ def until(condition, seconds: float = 30) -> None:
 
 def test_a_worker_killed_in_mid_scan_is_followed_by_another(database, start):
     host = hosts.create(
-        database, NewHost(hostname="this", ip_address="127.0.0.1"), transport=Transport.LOCAL
+        database,
+        NewHost(hostname="this", ip_address="127.0.0.1"),
+        transport=Transport.LOCAL,
+        scope=EVERYTHING,
     )
     first = start()
-    scan = store.request(database, host.id, trigger=store.Trigger.ON_DEMAND)
+    scan = store.request(database, host.id, trigger=store.Trigger.ON_DEMAND, scope=EVERYTHING)
 
     def job() -> Job:
         found = queue.find(database, scan.id)
@@ -101,11 +105,11 @@ def test_a_worker_killed_in_mid_scan_is_followed_by_another(database, start):
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert database.value(HALF) == 0
-    assert store.find(database, scan.id).status == "running"
+    assert store.find(database, scan.id, scope=EVERYTHING).status == "running"
 
     start()
-    until(lambda: store.find(database, scan.id).status == "completed")
-    (row,) = history.as_of(database).fresh
+    until(lambda: store.find(database, scan.id, scope=EVERYTHING).status == "completed")
+    (row,) = history.as_of(database, scope=EVERYTHING).fresh
     assert row.counts.passed + row.counts.failed > 50
     assert verify(database, records.hosts(database)).hosts[0].scans == 1
     assert job().status == "completed"

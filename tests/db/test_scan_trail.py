@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from openwatch import errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.config import Config
 from openwatch.config.schema import Scan
 from openwatch.db import Database, Query
@@ -62,8 +63,16 @@ def scanner(db: Database, folder: Path, *, allow_local: bool) -> Scanner:
 
 @pytest.fixture
 def claim(database: Database) -> Any:
-    host = hosts.create(database, NewHost("here", "127.0.0.1"), transport=Transport.LOCAL)
-    store.request(database, host.id, trigger=store.Trigger.SCHEDULED, correlation_id="cron-1")
+    host = hosts.create(
+        database, NewHost("here", "127.0.0.1"), transport=Transport.LOCAL, scope=EVERYTHING
+    )
+    store.request(
+        database,
+        host.id,
+        trigger=store.Trigger.SCHEDULED,
+        correlation_id="cron-1",
+        scope=EVERYTHING,
+    )
     return queue.claim(database, "w", [store.JOB], 60)
 
 
@@ -72,7 +81,7 @@ def test_a_scan_is_started_and_completed_with_its_counts(
 ) -> None:
     scanner(database, tmp_path, allow_local=True).scan(claim)
     started, completed = trail(database)
-    (host,) = hosts.listed(database)
+    (host,) = hosts.listed(database, scope=EVERYTHING)
     for event in (started, completed):
         assert event["resource_id"] == str(claim.id)
         assert event["detail"]["host_id"] == str(host.id)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from openwatch import errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Status
 from openwatch.config import Config
 from openwatch.config.schema import Scan
@@ -86,28 +87,28 @@ def scanned(database: Database, folder: Path, host: Host) -> store.Scan:
         corpus=corpus,
         signer=signer(database, vault),
     )
-    store.request(database, host.id, trigger=store.Trigger.ON_DEMAND)
+    store.request(database, host.id, trigger=store.Trigger.ON_DEMAND, scope=EVERYTHING)
     claim = queue.claim(database, f"w-{os.getpid()}", [store.JOB], 60)
     assert claim is not None
     scanner.scan(claim)
-    return store.find(database, claim.id)
+    return store.find(database, claim.id, scope=EVERYTHING)
 
 
 def machine(database: Database, **more: Any) -> Host:
     new = NewHost(hostname="this-machine", ip_address="127.0.0.1", **more)
-    return hosts.create(database, new, transport=Transport.LOCAL)
+    return hosts.create(database, new, transport=Transport.LOCAL, scope=EVERYTHING)
 
 
 def statuses(database: Database, host: Host) -> dict[str, tuple[str, Status]]:
     """Return the variant and the verdict under each lens, which must agree with its score."""
     found = {}
     for lens in ("all", "lax", "strict", "own"):
-        rows = history.findings_of(database, host.key, lens=lens)
+        rows = history.findings_of(database, host.key, lens=lens, scope=EVERYTHING)
         if not rows:
             continue
         (finding,) = rows
         found[lens] = (finding.variant, finding.status)
-        counts = history.as_of(database, lens=lens).counts
+        counts = history.as_of(database, lens=lens, scope=EVERYTHING).counts
         assert (counts.passed, counts.failed) == (
             int(finding.status is Status.PASS),
             int(finding.status is Status.FAIL),
@@ -149,7 +150,7 @@ def test_a_variant_that_no_benchmark_asks_for_any_more_is_retired(database, fold
         "own": ("", Status.FAIL),
         "lax": ("our_limit=30", Status.PASS),
     }
-    events = history.timeline(database, host.key)
+    events = history.timeline(database, host.key, scope=EVERYTHING)
     retired = {event.variant for event in events if event.status is None}
     assert retired == {"our_limit=20", "our_limit=5"}
     assert [event.variant for event in events if event.kind == "state_changed"] == []
@@ -214,7 +215,7 @@ def test_a_host_whose_value_a_rule_refuses_is_not_scanned_by_another_value(datab
     host = machine(database)
     with pytest.raises(errors.RuleError, match=r"s\.yml:12: .*whole number"):
         scanned(database, folder, host)
-    assert history.findings_of(database, host.key) == ()
-    ((scan,), _) = store.of_host(database, host.key)
+    assert history.findings_of(database, host.key, scope=EVERYTHING) == ()
+    ((scan,), _) = store.of_host(database, host.key, scope=EVERYTHING)
     assert scan.reason == "rules.invalid"
     assert "own/rules/s.yml:12: " in scan.message

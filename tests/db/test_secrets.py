@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from openwatch.accounts.types import EVERYTHING
 from openwatch.config import Config
 from openwatch.config.schema import Scan
 from openwatch.db import Database, Query
@@ -135,7 +136,10 @@ def test_no_planted_secret_is_anywhere_in_the_database(
     assert not corpus.problems, corpus.problems
     vault = Vault([os.urandom(32)])
     host = hosts.create(
-        database, NewHost(hostname="m", ip_address="127.0.0.1"), transport=Transport.LOCAL
+        database,
+        NewHost(hostname="m", ip_address="127.0.0.1"),
+        transport=Transport.LOCAL,
+        scope=EVERYTHING,
     )
     config = Config(scan=Scan(allow_local=True))
     scanner = Scanner(
@@ -145,7 +149,7 @@ def test_no_planted_secret_is_anywhere_in_the_database(
     long = "".join(f"setting{n} = of the application\n" for n in range(100))
     for text in (long + ini.read_text(), long + ini.read_text() + "secret = Zq7another\n"):
         ini.write_text(text)
-        store.request(database, host.id, trigger=store.Trigger.ON_DEMAND)
+        store.request(database, host.id, trigger=store.Trigger.ON_DEMAND, scope=EVERYTHING)
         claim = queue.claim(database, "w", [store.JOB], 60)
         assert claim is not None
         scanner.scan(claim)
@@ -159,7 +163,7 @@ def test_no_planted_secret_is_anywhere_in_the_database(
         at = whole.find(secret)
         assert at < 0, whole[max(0, at - 200) : at + 80]
 
-    scan = store.find(database, claim.id)
+    scan = store.find(database, claim.id, scope=EVERYTHING)
     record = store.record(database, scan)
     assert record is not None
     assert record.rules["planted-value"].status == "fail"

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from openwatch import clock, ids
+from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Facts
 from openwatch.db import Database, Query
 from openwatch.db.listen import Listener
@@ -69,13 +70,15 @@ def test_events_say_what_clients_of_the_contract_read(database: Database) -> Non
 
 
 def test_what_is_done_to_a_host_is_told_with_it(database: Database) -> None:
-    host = hosts.create(database, NewHost(hostname="web-1", ip_address="192.0.2.1"))
-    hosts.change(database, host.id, {"description": "a"})
-    hosts.change(database, host.id, {})
+    host = hosts.create(
+        database, NewHost(hostname="web-1", ip_address="192.0.2.1"), scope=EVERYTHING
+    )
+    hosts.change(database, host.id, {"description": "a"}, scope=EVERYTHING)
+    hosts.change(database, host.id, {}, scope=EVERYTHING)
     found = Facts(family="debian", version="12", architecture="x86_64")
     assert facts.store(database, host.key, found)
     assert not facts.store(database, host.key, found)
-    hosts.remove(database, host.id)
+    hosts.remove(database, host.id, scope=EVERYTHING)
     told = [(e.kind, msgspec.json.decode(e.payload)) for e in everything(database)]
     assert [(kind, one.get("Change")) for kind, one in told] == [
         ("host.changed", "created"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from openwatch import errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.config import Config
 from openwatch.config.schema import Scan
 from openwatch.db import Database
@@ -62,6 +63,7 @@ class Fleet:
                 port=server.port,
                 jump_hosts=tuple(jump.id for jump in jumps),
             ),
+            scope=EVERYTHING,
         )
         if user is None:
             self.credential(host, server.user, private_key=server.private_key)
@@ -92,11 +94,18 @@ class Fleet:
                 auth_method=method,
                 secrets=Secrets(password=password, private_key=private_key),
             ),
+            scope=EVERYTHING,
         )
 
     def scan(self, host: Host) -> None:
         """Scan it once; raise what keeps it from being asked."""
-        store.request(self.db, host.id, trigger=store.Trigger.ON_DEMAND, correlation_id="test")
+        store.request(
+            self.db,
+            host.id,
+            trigger=store.Trigger.ON_DEMAND,
+            correlation_id="test",
+            scope=EVERYTHING,
+        )
         claim = queue.claim(self.db, "this-worker", [store.JOB], 60)
         assert claim is not None
         try:
@@ -108,14 +117,17 @@ class Fleet:
 
     def keys(self, host: Host) -> list[tuple[str, KeyState]]:
         """The keys a host has shown."""
-        return [(k.fingerprint, k.state) for k in host_keys.listed(self.db, host.id)[0]]
+        return [
+            (k.fingerprint, k.state)
+            for k in host_keys.listed(self.db, host.id, scope=EVERYTHING)[0]
+        ]
 
     def approve(self, host: Host) -> None:
         """Approve the key that the host has shown."""
         ((fingerprint, state),) = self.keys(host)
         assert state is KeyState.PENDING
-        host_keys.approve(self.db, host.id, fingerprint, "tester")
+        host_keys.approve(self.db, host.id, fingerprint, "tester", scope=EVERYTHING)
 
     def learnt(self, host: Host) -> tuple[str, ...]:
         """What the host accepted last time."""
-        return hosts.get(self.db, host.id).login_methods
+        return hosts.get(self.db, host.id, scope=EVERYTHING).login_methods

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from openwatch import errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.config import Config
 from openwatch.config.schema import Scan
 from openwatch.db import Database, Query
@@ -47,7 +48,7 @@ class Fleet:
         self.vault = Vault([os.urandom(32)])
         self.config = Config(scan=Scan(sudo_password=sudo_password, trust_first_host_key=True))
         new = NewHost(hostname="testhost", ip_address="127.0.0.1", port=sshd.port)
-        self.host: Host = hosts.create(db, new)
+        self.host: Host = hosts.create(db, new, scope=EVERYTHING)
         self.scanner = Scanner(
             db=db,
             vault=self.vault,
@@ -76,12 +77,17 @@ class Fleet:
                 auth_method=methods[password is not None, private_key is not None],
                 secrets=Secrets(password=password, private_key=private_key),
             ),
+            scope=EVERYTHING,
         )
 
     def scan(self) -> None:
         """Scan it once; raise what keeps it from being asked."""
         store.request(
-            self.db, self.host.id, trigger=store.Trigger.ON_DEMAND, correlation_id="test"
+            self.db,
+            self.host.id,
+            trigger=store.Trigger.ON_DEMAND,
+            correlation_id="test",
+            scope=EVERYTHING,
         )
         claim = queue.claim(self.db, "this-worker", [store.JOB], 60)
         assert claim is not None

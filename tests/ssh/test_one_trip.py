@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Probe
 from openwatch.db import Database, Query
 from openwatch.fleet import hosts
@@ -63,12 +64,12 @@ def test_a_known_host_is_detected_and_asked_everything_in_one_trip(
         return list(trips), log.count("Connection from "), started
 
     assert scanned() == (["detect", "ask"], 1, 1), "nobody knew what it is"
-    known = hosts.get(database, host.id)
+    known = hosts.get(database, host.id, scope=EVERYTHING)
     assert known.os_family is not None
     assert scanned() == (["ask"], 1, 1)
 
     database.run(_TURNS_INTO, key=host.key)
     assert scanned() == (["ask", "ask"], 1, 2), "it is not what it was"
-    found = hosts.get(database, host.id)
+    found = hosts.get(database, host.id, scope=EVERYTHING)
     assert (found.os_family, found.os_version) == (known.os_family, known.os_version)
     assert scanned() == (["ask"], 1, 1)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from openwatch import errors
+from openwatch.accounts.types import EVERYTHING
 from openwatch.config import Config
 from openwatch.db import Database
 from openwatch.fleet import hosts, targets
@@ -52,7 +53,9 @@ def test_a_worker_scans_through_a_chain_and_every_key_on_it_is_approved_by_itsel
         fleet.approve(stop)
 
     fleet.scan(host)
-    assert store.latest(database, [host.key])[host.key].last_scan_at is not None
+    assert (
+        store.latest(database, [host.key], scope=EVERYTHING)[host.key].last_scan_at is not None
+    )
     assert [_logins(server) for _, server, _ in ends] == [3, 2, 1]
     assert [fleet.learnt(stop) for stop, *_ in ends] == [("publickey",)] * 3
     assert outer.log().count("direct-tcpip") >= 1
@@ -116,7 +119,9 @@ def test_a_jump_host_without_a_credential_is_named(
 ) -> None:
     server = make_server()
     fleet = Fleet(database, tmp_path)
-    gate = hosts.create(database, NewHost(hostname="gate", ip_address="127.0.0.1"))
+    gate = hosts.create(
+        database, NewHost(hostname="gate", ip_address="127.0.0.1"), scope=EVERYTHING
+    )
     host = fleet.add("db-1", server, gate)
     with pytest.raises(errors.NoCredential, match=r"^db-1: jump host gate: no credential"):
         fleet.scan(host)
@@ -152,7 +157,7 @@ def test_the_second_scan_of_a_host_is_refused_less_and_a_changed_host_still_scan
     with pytest.raises(errors.LoginRefused):
         fleet.scan(host)
     assert fleet.learnt(host) == (), "a hint that failed is dropped"
-    changed = hosts.get(database, host.id)
+    changed = hosts.get(database, host.id, scope=EVERYTHING)
     assert changed.updated_at == host.updated_at, "nobody changed the host"
 
 
@@ -170,5 +175,5 @@ def test_who_logs_in_decides_how_root_is_asked(
     assert privilege() is Privilege.ROOT
     fleet.credential(host, "watcher", private_key=server.private_key)
     assert privilege() is Privilege.SUDO
-    hosts.change(database, host.id, {"username": "root"})
+    hosts.change(database, host.id, {"username": "root"}, scope=EVERYTHING)
     assert privilege() is Privilege.ROOT, "the host's own user name wins"

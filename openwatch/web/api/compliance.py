@@ -25,6 +25,8 @@ from openwatch.posture.types import Counts, Finding, Standing
 from openwatch.rules.types import Check, Corpus
 from openwatch.scans import store
 from openwatch.scans.store import Latest
+from openwatch.settings import store as settings
+from openwatch.settings.types import COMPLIANCE
 from openwatch.web.operations import Context, Operation
 from openwatch.web.shapes import LensQuery
 
@@ -133,9 +135,11 @@ class HostFailedRulesResponse(msgspec.Struct, frozen=True):
 def compliance(ctx: Context, query: LensQuery, id: UUID) -> HostComplianceLensResponse:  # noqa: A002 - the path's name for it
     """Return every rule's verdict on a host."""
     db, corpus = ctx.services.db, ctx.services.corpus
-    host = hosts.get(db, id)
-    latest = store.latest(db, [host.key]).get(host.key, Latest())
-    found = history.findings_of(db, host.key, lens=query.framework or ALL.name)
+    host = hosts.get(db, id, scope=ctx.principal.scope)
+    latest = store.latest(db, [host.key], scope=ctx.principal.scope).get(host.key, Latest())
+    found = history.findings_of(
+        db, host.key, lens=query.framework or ALL.name, scope=ctx.principal.scope
+    )
     rules = sorted(
         (_rule(finding, corpus) for finding in found),
         key=lambda rule: (_WORST_FIRST[rule.severity], rule.rule_id),
@@ -156,22 +160,31 @@ def compliance(ctx: Context, query: LensQuery, id: UUID) -> HostComplianceLensRe
 
 def frameworks(ctx: Context, id: UUID) -> HostComplianceFrameworksResponse:  # noqa: A002 - as above
     """Return where a host stands under each framework that applies to it."""
-    host = hosts.get(ctx.services.db, id)
-    standings = history.frameworks_of(ctx.services.db, host.key)
+    host = hosts.get(ctx.services.db, id, scope=ctx.principal.scope)
+    standings = history.frameworks_of(ctx.services.db, host.key, scope=ctx.principal.scope)
+    config = settings.get(ctx.services.db, COMPLIANCE).value
     overall = next((one for one in standings if one.name == ALL.name), None)
     nothing = HostComplianceFramework(ALL.name, 0, 0, 0, None)
     return HostComplianceFrameworksResponse(
         overall=nothing if overall is None else _framework(overall),
-        frameworks=tuple(_framework(one) for one in standings if one.name != ALL.name),
+        frameworks=tuple(
+            _framework(one)
+            for one in standings
+            if one.name != ALL.name and config.offers(one.name, one.family)
+        ),
     )
 
 
 def failed_rules(ctx: Context, query: FailedQuery, id: UUID) -> HostFailedRulesResponse:  # noqa: A002 - as above
     """Return the most severe failing rules of a host."""
-    host = hosts.get(ctx.services.db, id)
+    host = hosts.get(ctx.services.db, id, scope=ctx.principal.scope)
     corpus = ctx.services.corpus
     found = history.findings_of(
-        ctx.services.db, host.key, lens=query.framework or ALL.name, statuses=(Status.FAIL,)
+        ctx.services.db,
+        host.key,
+        lens=query.framework or ALL.name,
+        statuses=(Status.FAIL,),
+        scope=ctx.principal.scope,
     )
     failing = [_failed(finding, corpus) for finding in found]
     failing.sort(key=lambda rule: rule.rule_id)

@@ -73,7 +73,9 @@ class CredentialListResponse(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def list_all(ctx: Context, query: CredentialsQuery) -> CredentialListResponse:
     """Return the active credentials."""
-    found, last = credentials.listed(ctx.services.db, page_of(ctx, query))
+    found, last = credentials.listed(
+        ctx.services.db, page_of(ctx, query), scope=ctx.principal.scope
+    )
     return CredentialListResponse(
         tuple(_response(one) for one in found), cursor_of(ctx, query, last)
     )
@@ -93,19 +95,25 @@ def create(ctx: Context, body: CredentialCreateRequest) -> CredentialResponse:
     )
     services = ctx.services
     return _response(
-        credentials.create(services.db, services.vault, new, created_by=ctx.principal.user_id)
+        credentials.create(
+            services.db,
+            services.vault,
+            new,
+            created_by=ctx.principal.user_id,
+            scope=ctx.principal.scope,
+        )
     )
 
 
 def get(ctx: Context, id: UUID) -> CredentialResponse:  # noqa: A002 - the path's name for it
     """Return one credential."""
-    return _response(credentials.get(ctx.services.db, id))
+    return _response(credentials.get(ctx.services.db, id, scope=ctx.principal.scope))
 
 
 def resolve(ctx: Context, host_id: UUID) -> CredentialResponse:
     """Return the credential that a scan of the host uses."""
-    host = hosts.get(ctx.services.db, host_id)
-    found = credentials.resolve(ctx.services.db, host.id)
+    host = hosts.get(ctx.services.db, host_id, scope=ctx.principal.scope)
+    found = credentials.resolve(ctx.services.db, host.id, scope=ctx.principal.scope)
     if found is None:
         raise errors.NotFound(
             "No credential is stored for this host, and there is no default one.",

@@ -31,6 +31,7 @@ def fleet_score(ctx: Context, query: LensQuery) -> FleetScore:
         ctx.services.db,
         lens=query.framework or ALL.name,
         max_age=dt.timedelta(hours=ctx.services.config.posture.max_age_hours),
+        scope=ctx.principal.scope,
     )
     return FleetScore(
         passing_fraction=round((score(counts) or 0.0) / 100, 4),

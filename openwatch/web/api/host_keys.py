@@ -51,8 +51,10 @@ class HostKeyDecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=
 
 def list_all(ctx: Context, query: HostKeysQuery, id: UUID) -> HostKeyListResponse:  # noqa: A002 - the path's name for it
     """Return the keys a host has shown."""
-    host = hosts.get(ctx.services.db, id)
-    found, last = host_keys.listed(ctx.services.db, host.id, page_of(ctx, query))
+    host = hosts.get(ctx.services.db, id, scope=ctx.principal.scope)
+    found, last = host_keys.listed(
+        ctx.services.db, host.id, page_of(ctx, query), scope=ctx.principal.scope
+    )
     return HostKeyListResponse(
         tuple(_response(key) for key in found), cursor_of(ctx, query, last)
     )
@@ -61,9 +63,9 @@ def list_all(ctx: Context, query: HostKeysQuery, id: UUID) -> HostKeyListRespons
 def approve(ctx: Context, body: HostKeyDecisionRequest, id: UUID) -> HostKeyResponse:  # noqa: A002 - as above
     """Know the host by this key, in place of others of its type."""
     db, by = ctx.services.db, ctx.principal.username
-    host = hosts.get(db, id)
+    host = hosts.get(db, id, scope=ctx.principal.scope)
     with db.atomic():
-        key = host_keys.approve(db, host.id, body.fingerprint, by)
+        key = host_keys.approve(db, host.id, body.fingerprint, by, scope=ctx.principal.scope)
         _record(ctx, host, key)
     return _response(key)
 
@@ -71,9 +73,9 @@ def approve(ctx: Context, body: HostKeyDecisionRequest, id: UUID) -> HostKeyResp
 def reject(ctx: Context, body: HostKeyDecisionRequest, id: UUID) -> HostKeyResponse:  # noqa: A002 - as above
     """Refuse this key."""
     db, by = ctx.services.db, ctx.principal.username
-    host = hosts.get(db, id)
+    host = hosts.get(db, id, scope=ctx.principal.scope)
     with db.atomic():
-        key = host_keys.reject(db, host.id, body.fingerprint, by)
+        key = host_keys.reject(db, host.id, body.fingerprint, by, scope=ctx.principal.scope)
         _record(ctx, host, key)
     return _response(key)
 

@@ -20,14 +20,13 @@ from openwatch.fleet import hosts
 from openwatch.fleet.hosts import NewHost
 from openwatch.fleet.types import Host
 from openwatch.posture import history
-from openwatch.posture.lens import ALL
 from openwatch.posture.listing import HOSTS
 from openwatch.posture.types import Counts
 from openwatch.scans import store
 from openwatch.scans.store import Latest
 from openwatch.web.operations import Context, Operation
 from openwatch.web.paging import PageQuery, document, page_of
-from openwatch.web.shapes import LensQuery
+from openwatch.web.shapes import LensQuery, lens_of
 
 _HIDDEN = frozenset({"key", "transport", "login_methods"})
 
@@ -137,9 +136,10 @@ def list_all(ctx: Context, query: HostsQuery) -> msgspec.Raw:
     """Return the hosts with their counts and their latest scan."""
     found, last = history.hosts_now(
         ctx.services.db,
-        lens=query.framework or ALL.name,
+        lens=lens_of(ctx.services.db, query.framework),
         tag=query.tag,
         page=page_of(ctx, query),
+        scope=ctx.principal.scope,
     )
     return document(ctx, query, "hosts", found, last)
 
@@ -149,7 +149,9 @@ def create(ctx: Context, body: HostCreateRequest) -> HostResponse:
     new = NewHost(**msgspec.structs.asdict(body))
     db = ctx.services.db
     with db.atomic():
-        host = hosts.create(db, new, created_by=ctx.principal.user_id)
+        host = hosts.create(
+            db, new, created_by=ctx.principal.user_id, scope=ctx.principal.scope
+        )
         ctx.record(
             Code.HOST_CREATED, Resource("host", str(host.id)), **msgspec.structs.asdict(new)
         )
@@ -159,9 +161,11 @@ def create(ctx: Context, body: HostCreateRequest) -> HostResponse:
 def get(ctx: Context, query: LensQuery, id: UUID) -> HostDetailResponse:  # noqa: A002 - the path's name for it
     """Return one host and where it stands."""
     db = ctx.services.db
-    host = hosts.get(db, id)
-    latest = store.latest(db, [host.key]).get(host.key, Latest())
-    posture = history.as_of(db, lens=query.framework or ALL.name, hosts=[host.key])
+    host = hosts.get(db, id, scope=ctx.principal.scope)
+    latest = store.latest(db, [host.key], scope=ctx.principal.scope).get(host.key, Latest())
+    posture = history.as_of(
+        db, lens=lens_of(db, query.framework), hosts=[host.key], scope=ctx.principal.scope
+    )
     counts = next((row.counts for row in (*posture.fresh, *posture.stale)), Counts())
     ctx.etag(id, host.updated_at)
     return HostDetailResponse(
@@ -181,10 +185,10 @@ def change(ctx: Context, body: HostUpdateRequest, id: UUID) -> HostResponse:  # 
     }
     db = ctx.services.db
     with db.atomic():
-        hosts.hold(db, id)
-        before = hosts.get(db, id)
+        hosts.hold(db, id, scope=ctx.principal.scope)
+        before = hosts.get(db, id, scope=ctx.principal.scope)
         ctx.require_match(id, before.updated_at)
-        host = hosts.change(db, id, changes)
+        host = hosts.change(db, id, changes, scope=ctx.principal.scope)
         ctx.record(
             Code.HOST_UPDATED,
             Resource("host", str(id)),
@@ -200,9 +204,9 @@ def remove(ctx: Context, id: UUID) -> None:  # noqa: A002 - as above
     """Watch a host no more; its history stays."""
     db = ctx.services.db
     with db.atomic():
-        hosts.hold(db, id)
-        host = hosts.get(db, id)
-        hosts.remove(db, id)
+        hosts.hold(db, id, scope=ctx.principal.scope)
+        host = hosts.get(db, id, scope=ctx.principal.scope)
+        hosts.remove(db, id, scope=ctx.principal.scope)
         ctx.record(
             Code.HOST_DELETED,
             Resource("host", str(id)),

@@ -84,6 +84,7 @@ def posture(ctx: Context, query: PostureQuery) -> PostureResponse:
         lens=query.framework or ALL.name,
         environment=query.environment,
         max_age=dt.timedelta(hours=hours),
+        scope=ctx.principal.scope,
     )
     return PostureResponse(
         at=found.at,

@@ -42,6 +42,7 @@ def scan(ctx: Context, body: ScanRunRequest, id: UUID) -> ScanRunQueued:  # noqa
             requested_by=ctx.principal.user_id,
             correlation_id=ctx.correlation_id,
             lane=body.lane,
+            scope=ctx.principal.scope,
         )
         ctx.record(
             Code.SCAN_QUEUED,

@@ -134,8 +134,8 @@ class ScanRuleEvidence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
 def list_all(ctx: Context, query: ScansQuery) -> ScanList:
     """Return a page of a host's scans."""
     db = ctx.services.db
-    host = hosts.get(db, query.host_id)
-    found, last = store.of_host(db, host.key, page_of(ctx, query))
+    host = hosts.get(db, query.host_id, scope=ctx.principal.scope)
+    found, last = store.of_host(db, host.key, page_of(ctx, query), scope=ctx.principal.scope)
     return ScanList(
         scans=tuple(_summary(scan) for scan in found), next_cursor=cursor_of(ctx, query, last)
     )
@@ -143,7 +143,7 @@ def list_all(ctx: Context, query: ScansQuery) -> ScanList:
 
 def get(ctx: Context, id: UUID) -> ScanDetail:  # noqa: A002 - the path's name for it
     """Return a scan with its results."""
-    scan = store.find(ctx.services.db, id)
+    scan = store.find(ctx.services.db, id, scope=ctx.principal.scope)
     concluded = store.record(ctx.services.db, scan)
     rules = concluded.rules if concluded else {}
     return ScanDetail(_summary(scan), tuple(_result(rules[name]) for name in sorted(rules)))
@@ -152,7 +152,7 @@ def get(ctx: Context, id: UUID) -> ScanDetail:  # noqa: A002 - the path's name f
 def evidence(ctx: Context, id: UUID, ruleId: str) -> ScanRuleEvidence:  # noqa: A002, N803 - as above
     """Return what a scan's verdict on one rule rests on."""
     db = ctx.services.db
-    scan = store.find(db, id)
+    scan = store.find(db, id, scope=ctx.principal.scope)
     concluded = store.record(db, scan)
     rule = concluded.rules.get(ruleId) if concluded else None
     if concluded is None or rule is None:
