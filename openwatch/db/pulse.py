@@ -57,14 +57,22 @@ class Pulse:
         """Return whether the database answered just now; wait at most LIMIT seconds for it."""
         until = clock.monotonic() + LIMIT
         with self._lock:
-            while (now := clock.monotonic()) - self._told_at >= _PAUSE:
-                self._start()
-                if self._asked_at is not None:  # whoever comes while it hangs is told at once
-                    until = min(until, self._asked_at + LIMIT)
-                if now >= until:
-                    return False
-                self._lock.wait(until - now)
-            return self._is_well
+            self._users += (
+                1  # else the watch may end just now, and nobody asks for those who wait
+            )
+            try:
+                while (now := clock.monotonic()) - self._told_at >= _PAUSE:
+                    self._start()
+                    if (
+                        self._asked_at is not None
+                    ):  # whoever comes while it hangs is told at once
+                        until = min(until, self._asked_at + LIMIT)
+                    if now >= until:
+                        return False
+                    self._lock.wait(until - now)
+                return self._is_well
+            finally:
+                self._users -= 1
 
     def close(self) -> None:
         """Close the connection that the questions go through; the next question opens another."""
