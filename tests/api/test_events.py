@@ -21,7 +21,7 @@ from openwatch.db import Query
 from openwatch.stream import journal
 from openwatch.stream.types import HostChanged, ScanStarted
 from openwatch.web import channel as channels
-from openwatch.web import events
+from openwatch.web import events, following
 from openwatch.web.api import ALL
 from openwatch.web.app import create_app
 from openwatch.web.middleware import SESSION_COOKIE
@@ -180,7 +180,7 @@ def test_who_comes_back_is_told_what_it_has_missed_and_then_what_happens(
     frame = first.frame()
     assert frame is not None
     first.close()
-    missed = [change(services) for _ in range(events._PAGE * 2 + 7)]
+    missed = [change(services) for _ in range(following._PAGE * 2 + 7)]
     second = reader(last=frame["id"])
     told = [second.event()["payload"]["HostID"] for _ in missed]
     assert told == [str(host) for host in missed]
@@ -276,7 +276,7 @@ def test_a_permission_that_is_taken_away_ends_streams_at_once(
 def test_a_stream_is_looked_at_again_while_it_is_open(
     monkeypatch: pytest.MonkeyPatch, services: Services, reader: Callable[..., Reader]
 ) -> None:
-    monkeypatch.setattr(events, "CHECK_EVERY", 0.2)
+    monkeypatch.setattr(following, "CHECK_EVERY", 0.2)
     stream = reader()
     services.db.run("ALTER TABLE roles DISABLE TRIGGER roles_change")  # as if it was not heard
     services.db.run(REVOKE)
@@ -286,7 +286,7 @@ def test_a_stream_is_looked_at_again_while_it_is_open(
 def test_a_stream_keeps_no_session_alive(
     monkeypatch: pytest.MonkeyPatch, services: Services, server: Server, caller: Make
 ) -> None:
-    monkeypatch.setattr(events, "CHECK_EVERY", 0.1)
+    monkeypatch.setattr(following, "CHECK_EVERY", 0.1)
     monkeypatch.setattr(sessions, "_SLIDE", clock.now() - clock.now())
     who = caller(READ)
     assert who.user_id is not None
@@ -311,7 +311,7 @@ def test_a_slow_reader_is_dropped_with_a_resync_and_the_others_are_not(
     lazy, eager = reader(), reader()
     STOPPED.add(lazy.port)
     try:
-        while not services.events.dropped:
+        while not services.events.tally.dropped:
             for _ in range(200):
                 change(services)
             for _ in range(200):
@@ -344,7 +344,7 @@ def slow(write: Callable[[Any], None]) -> Callable[[Any], None]:
 def test_a_quiet_stream_is_kept_alive(
     monkeypatch: pytest.MonkeyPatch, reader: Callable[..., Reader]
 ) -> None:
-    monkeypatch.setattr(events, "KEEPALIVE", 0.2)
+    monkeypatch.setattr(following, "KEEPALIVE", 0.2)
     stream = reader()
     assert stream.response.readline() == b":keepalive\n"
     assert stream.response.readline() == b"\n"
