@@ -117,6 +117,7 @@ def serve(config: Config) -> int:
 def worker(config: Config) -> int:
     """Run jobs until told to stop; return the exit status."""
     from openwatch.db.listen import Listener
+    from openwatch.health import trial
     from openwatch.jobs.loop import Worker
     from openwatch.jobs.queue import CHANNEL
     from openwatch.keys.signing import SigningKey
@@ -134,7 +135,11 @@ def worker(config: Config) -> int:
         running = Worker(
             db,
             listener,
-            {"scan": scanner.scan, "filesystem_scan": scanner.scan},
+            {
+                "scan": scanner.scan,
+                "filesystem_scan": scanner.scan,
+                trial.TYPE: trial.Trial(db).run,
+            },
             burials={"scan": scanner.bury, "filesystem_scan": scanner.bury},
             longest=max(config.scan.budget_seconds, config.scan.filesystem_budget_seconds)
             + 600,

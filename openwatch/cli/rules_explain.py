@@ -25,6 +25,8 @@ from openwatch.rules.types import Corpus
 from openwatch.scans.collect import Conversation
 from openwatch.scans.explain import Candidate, Explanation, explain
 from openwatch.scans.plan import Step
+from openwatch.settings import store
+from openwatch.settings.types import SCAN_VARIABLES
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -85,11 +87,13 @@ def _stored(arguments: Arguments) -> Subject:
             )
         (host,) = found
         facts = host_facts.of_host(db, host.key)
+        settings = store.get(db, SCAN_VARIABLES).value.overrides
     if facts is None:
         raise errors.InvalidInput(
             f"{host.hostname} has not been scanned yet, so nothing is known of it: scan it first"
         )
-    return Subject(host.hostname, facts, Resolver(fleet).corpus(host.hostname, host.tags))
+    rules = Resolver(fleet).corpus(host.hostname, host.tags, settings)
+    return Subject(host.hostname, facts, rules)
 
 
 def _document(subject: Subject, found: Explanation) -> Mapping[str, Any]:

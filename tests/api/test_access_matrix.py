@@ -87,6 +87,22 @@ BODIES: dict[str, Callable[[str], Any]] = {
         "password": PASSWORD,
     },
 }
+BODIES |= {
+    "putSystemComplianceConfig": lambda _: {"default_framework": "stig"},
+    "putSystemScanVariables": lambda _: {"overrides": {}},
+    "postAdminLicenseVerify": lambda name: {"license_jwt": name},
+    "postDiagnosticsEvaluateAlert": lambda _: {"score": 50},
+    **{
+        f"postDiagnostics{one}": lambda name: {"message": name}
+        for one in (
+            "Echo",
+            "PremiumEcho",
+            "RequireHostRead",
+            "RequireHostWrite",
+            "RequireRemediationExecute",
+        )
+    },
+}
 # What cannot be answered with success: nothing of the kind is there, or a code is asked for.
 UNFULFILLED = {"getScanRuleEvidence": 404, "postHostCredentialsResolve": 404}
 
@@ -139,9 +155,11 @@ class World:
                 if found is None:
                     found = "some-rule" if name[1:-1] in row.texts else ids.new_id()
                 parts[number] = f"{found}:{verb}" if verb else str(found)
-        return "/".join(parts) + (
-            f"?host_id={self.ids['hosts']}" if row.id == "getScans" else ""
-        )
+        query = {
+            "getScans": f"?host_id={self.ids['hosts']}",
+            "getEvents": "?topics=host.changed",
+        }
+        return "/".join(parts) + query.get(row.id, "")
 
 
 class Wire:

@@ -26,7 +26,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
 PUBLIC = {
     "getAuthMePermissions",
     "getAuthPermissionsRegistry",
+    "getCapabilities",
     "getHealth",
+    "getLicense",
     "getOpenapiJson",
     "getOpenapiYaml",
     "getVersion",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from openwatch.web.api import (
+    about,
     audit,
     auth,
     auth_policy,
     compliance,
     credentials,
+    diagnostics,
     events,
     fleet,
     health,
@@ -20,6 +22,7 @@ from openwatch.web.api import (
     scan_requests,
     scans,
     sessions,
+    system,
     tokens,
     users,
 )
@@ -27,6 +30,7 @@ from openwatch.web.operations import Operation
 
 ALL: tuple[Operation, ...] = (
     *health.OPERATIONS,
+    *about.OPERATIONS,
     *auth.OPERATIONS,
     *sessions.OPERATIONS,
     *mfa.OPERATIONS,
@@ -45,4 +49,6 @@ ALL: tuple[Operation, ...] = (
     *events.OPERATIONS,
     *fleet.OPERATIONS,
     *audit.OPERATIONS,
+    *system.OPERATIONS,
+    *diagnostics.OPERATIONS,
 )
