@@ -45,12 +45,13 @@ class Reader:
 
     def __init__(
         self,
-        stream: Stream,
         who: Principal,
         kinds: frozenset[Kind],
         admit: Callable[[], object],
+        on_end: Callable[[Reader], None],
     ) -> None:
-        self.stream = stream
+        """Take who reads what, `admit` (raises Rejected once they may not), whom to tell of the end."""
+        self.stream = Stream(_OPENING, lambda: on_end(self))
         self.who: UUID | None = who.token_id or who.user_id
         self.user = str(who.user_id)
         self.kinds = kinds
