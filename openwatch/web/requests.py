@@ -17,6 +17,7 @@ from openwatch.web.stream import Stream
 
 MAX_BODY = 1024 * 1024
 _TASK = "openwatch.task"
+_SHORT = 15 * 1024  # bytes of a body that fit into one TLS record with their headers
 _VERSIONS = ("1.0", "1.1")
 _FOLDED = re.compile(rb"\r\n[ \t]")
 _ENCODING = re.compile(rb"\r\ntransfer-encoding:([^\r]*)", re.IGNORECASE)
@@ -81,6 +82,7 @@ class Task(WSGITask):  # type: ignore[misc] # waitress is untyped
 
     stream: Stream | None = None
     is_held = False
+    wrote_header: bool
 
     def get_environment(self) -> dict[str, Any]:
         """Return the WSGI environment, with this task for `streaming`."""
@@ -95,6 +97,21 @@ class Task(WSGITask):  # type: ignore[misc] # waitress is untyped
         finally:
             if self.stream is not None and not self.is_held:
                 self.stream.end()
+
+    def write(self, data: bytes) -> None:
+        """Send what the application gives; a short answer with its headers, as one TLS record."""
+        is_whole = 0 < len(data) == self.content_length and len(data) <= _SHORT
+        if not (self.complete and is_whole and not self.wrote_header):
+            super().write(data)
+            return
+        head = self.build_response_header()
+        self.wrote_header = True
+        if self.has_body and not self.chunked_response:
+            self.content_bytes_written = len(data)
+            self.channel.write_soon(head + data)
+        else:
+            self.channel.write_soon(head)
+            super().write(data)
 
     def finish(self) -> None:
         """End the response, or hand the connection to its stream."""

@@ -760,7 +760,9 @@ def test_the_document_describes_a_row_whole() -> None:
         "tag",
         "is_open",
     ]
-    assert set(described["responses"]) == {"200", "400", "401", "403", "404", "500", "503"}
+    assert set(described["responses"]) == {
+        *("200", "400", "401", "403", "404", "429", "500", "503", "504")
+    }
     assert built["paths"]["/api/v1/open"]["get"]["security"] == []
     created = built["paths"]["/api/v1/things"]["post"]
     assert "201" in created["responses"]
