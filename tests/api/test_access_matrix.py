@@ -77,8 +77,14 @@ BODIES: dict[str, Callable[[str], Any]] = {
     },
     "postHosts": lambda name: {"hostname": f"{name}x", "ip_address": "192.0.2.9"},
     "patchHostByID": lambda _: {"port": 2222},
+    "postCredentialClone": lambda _: {"scope": "system"},
     "postHostKeysApprove": lambda _: {"fingerprint": KEY.fingerprint},
     "postHostKeysReject": lambda _: {"fingerprint": KEY.fingerprint},
+    "postDiagnosticsEvaluateAlert": lambda _: {"score": 50},
+    "postAdminLicenseVerify": lambda _: {"license_jwt": "x"},
+    "putSystemComplianceConfig": lambda _: {"default_framework": ""},
+    "putSystemScanVariables": lambda _: {"overrides": {}},
+    "patchCredentialByID": lambda name: {"description": name},
     "postCredentials": lambda name: {
         "scope": "system",
         "name": f"{name}x",
@@ -102,6 +108,16 @@ BODIES |= {
             "RequireRemediationExecute",
         )
     },
+}
+BODIES |= {
+    name: lambda _: {"message": "hello"}
+    for name in (
+        "postDiagnosticsEcho",
+        "postDiagnosticsPremiumEcho",
+        "postDiagnosticsRequireHostRead",
+        "postDiagnosticsRequireHostWrite",
+        "postDiagnosticsRequireRemediationExecute",
+    )
 }
 # What cannot be answered with success: nothing of the kind is there, or a code is asked for.
 UNFULFILLED = {"getScanRuleEvidence": 404, "postHostCredentialsResolve": 404}
