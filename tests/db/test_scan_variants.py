@@ -26,6 +26,8 @@ from openwatch.rules import load as loading
 from openwatch.rules.types import Corpus
 from openwatch.scans import store
 from openwatch.scans.jobs import Scanner
+from openwatch.settings import store as settings
+from openwatch.settings.types import SCAN_VARIABLES, ScanVariables
 from openwatch.vault import Vault
 
 RULE = """\
@@ -76,17 +78,23 @@ def framework(folder: Path, name: str, params: str) -> None:
     (folder / "frameworks" / f"{name}.yml").write_text(text)
 
 
-def scanned(database: Database, folder: Path, host: Host) -> store.Scan:
+def scanner_of(database: Database, folder: Path) -> Scanner:
     corpus = loading.read([folder], {})
     assert corpus.problems == ()
     vault = Vault([b"k" * 32])
-    scanner = Scanner(
+    return Scanner(
         db=database,
         vault=vault,
         config=Config(scan=Scan(allow_local=True)),
         corpus=corpus,
         signer=signer(database, vault),
     )
+
+
+def scanned(
+    database: Database, folder: Path, host: Host, scanner: Scanner | None = None
+) -> store.Scan:
+    scanner = scanner or scanner_of(database, folder)
     store.request(database, host.id, trigger=store.Trigger.ON_DEMAND, scope=EVERYTHING)
     claim = queue.claim(database, f"w-{os.getpid()}", [store.JOB], 60)
     assert claim is not None
@@ -154,6 +162,24 @@ def test_a_variant_that_no_benchmark_asks_for_any_more_is_retired(database, fold
     retired = {event.variant for event in events if event.status is None}
     assert retired == {"our_limit=20", "our_limit=5"}
     assert [event.variant for event in events if event.kind == "state_changed"] == []
+
+
+def test_a_running_worker_judges_by_what_is_set_meanwhile(database, folder):
+    """And each benchmark goes on by its own numbers, whichever of them the fleet's value is now."""
+    host = machine(database)
+    scanner = scanner_of(database, folder)
+    seen = {}
+    for limit in ("10", "20", "5"):
+        settings.put(database, SCAN_VARIABLES, ScanVariables({"our_limit": limit}))
+        scanned(database, folder, host, scanner)
+        seen[limit] = statuses(database, host)
+    lax, strict = ("our_limit=20", Status.PASS), ("our_limit=5", Status.FAIL)
+    ours, theirs = ("", Status.FAIL), ("", Status.PASS)
+    assert seen == {
+        "10": {"all": ours, "own": ours, "lax": lax, "strict": strict},
+        "20": {"all": theirs, "own": theirs, "lax": theirs, "strict": strict},
+        "5": {"all": ours, "own": ours, "lax": lax, "strict": ours},
+    }
 
 
 def test_a_second_scan_writes_nothing(database, folder):
