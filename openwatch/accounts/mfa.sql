@@ -43,3 +43,11 @@ DELETE FROM auth_mfa_recovery_codes WHERE user_id = :user_id AND code_hash = :co
 -- proved: a session has shown a second factor
 UPDATE sessions SET factors = ARRAY(SELECT DISTINCT unnest(factors || '{otp}') ORDER BY 1)
  WHERE id = :id
+
+-- owner: whose second factor a row holds
+SELECT s.id, s.user_id, u.username, s.last_verified_at IS NOT NULL AS is_in_force
+  FROM auth_mfa_secrets s JOIN users u ON u.id = s.user_id
+ WHERE s.id = :id
+
+-- forget_factor: one second factor
+DELETE FROM auth_mfa_secrets WHERE id = :id

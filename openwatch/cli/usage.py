@@ -41,7 +41,10 @@ Usage:
   openwatch verify [--host HOST] [--trust FINGERPRINT]... [--export FILE | --from FILE]
                    [--config FILE] [--log-level LEVEL]
   openwatch verify --audit [--trust FINGERPRINT]... [--config FILE] [--log-level LEVEL]
-  openwatch keys list [--config FILE] [--log-level LEVEL]
+  openwatch keys (list | rotate-jwt | rotate-signing) [--config FILE] [--log-level LEVEL]
+  openwatch keys rotate-credential-key [--wait SECONDS] [--keep-old]
+                                       [--config FILE] [--log-level LEVEL]
+  openwatch keys forget-lost [--yes] [--config FILE] [--log-level LEVEL]
   openwatch openapi
   openwatch --version
   openwatch --help
@@ -60,7 +63,8 @@ Commands:
                  a host as it is; test judges stored answers by other rules, without asking a host.
   verify         Check that the evidence is what was signed, in the database or in an export;
                  with --audit, that nothing in the audit trail was changed, removed or cut off.
-  keys list      Print the fingerprints of the keys, to write down.
+  keys           Print the fingerprints of the keys, to write down; replace a key while everything
+                 runs; or drop what no key opens any more. Replacing key files needs root.
   openapi        Print the description of the API.
 
 Everywhere:
@@ -114,6 +118,12 @@ Scanning now:
 Judging stored answers:
   --at DATE               What hosts answered by then: a day (its end), or an instant with its zone.
   --corpus DIR            By the rules of this directory alone; by the server's if not given.
+
+Keys:
+  --wait SECONDS          How long to wait for running processes to take the new key: 120. Whatever
+                          breaks a rotation off, the same command goes on with it.
+  --keep-old              Keep the old key's file aside, under a name that nothing reads.
+  --yes                   Drop it, rather than only list it.
 
 Verifying evidence and the audit trail:
   --audit                 Verify the audit trail instead.

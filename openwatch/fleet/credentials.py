@@ -22,8 +22,8 @@ LISTING = Listing(
     is_descending=False,
 )
 _QUERIES = load("openwatch.fleet")
-_TABLE = "credentials"
-_COLUMNS = {
+TABLE = "credentials"
+COLUMNS = {
     "password": "encrypted_password",
     "private_key": "encrypted_private_key",
     "passphrase": "encrypted_private_key_passphrase",
@@ -66,7 +66,7 @@ def create(
     Raise InvalidInput (credentials.invalid_scope, .host_not_found, .missing_secret, .invalid_key,
     validation.field_invalid) and Conflict (credentials.multiple_system_defaults).
     """
-    _require_lines(new)
+    require_lines(new.name, new.username, new.description)
     _require_scope(db, new, scope)
     secrets = _kept(new)
     key = (
@@ -87,15 +87,20 @@ def create(
                 auth_method=new.auth_method.value,
                 is_default=new.is_default,
                 created_by=created_by,
-                **_sealed(vault, credential_id, secrets),
-                **_shown(key),
+                **sealed(vault, credential_id, secrets),
+                **shown(key),
             ).execute(db)
             return get(db, credential_id, scope=scope)
     except errors.IntegrityViolation as violation:
-        if violation.constraint in _REFUSED:
-            code, message = _REFUSED[violation.constraint]
-            raise errors.Conflict(message, code=code) from None
-        raise
+        raise refused(violation) from None
+
+
+def refused(violation: errors.IntegrityViolation) -> errors.OpenWatchError:
+    """Return what a person is told of a violated constraint."""
+    if violation.constraint not in _REFUSED:
+        return violation
+    code, message = _REFUSED[violation.constraint]
+    return errors.Conflict(message, code=code)
 
 
 def get(db: Database, credential_id: UUID, *, scope: accounts.Scope) -> Credential:
@@ -131,26 +136,28 @@ def opened(db: Database, vault: Vault, credential_id: UUID) -> Secrets:
     return Secrets(
         **{
             field: vault.open(
-                row[column], table=_TABLE, row=credential_id, column=column
+                row[column], table=TABLE, row=credential_id, column=column
             ).decode()
-            for field, column in _COLUMNS.items()
+            for field, column in COLUMNS.items()
             if row[column] is not None
         }
     )
 
 
-def _sealed(vault: Vault, credential_id: UUID, secrets: Secrets) -> dict[str, bytes]:
+def sealed(vault: Vault, credential_id: UUID, secrets: Secrets) -> dict[str, bytes]:
+    """Return the envelopes of the secrets that there are, by column."""
     values = msgspec.structs.asdict(secrets)
     return {
         column: vault.seal(
-            values[field].encode(), table=_TABLE, row=credential_id, column=column
+            values[field].encode(), table=TABLE, row=credential_id, column=column
         )
-        for field, column in _COLUMNS.items()
+        for field, column in COLUMNS.items()
         if values[field]
     }
 
 
-def _shown(key: PrivateKey | None) -> dict[str, object]:
+def shown(key: PrivateKey | None) -> dict[str, object]:
+    """Return what is stored of a private key in plain, by column."""
     if key is None:
         return {}
     return {
@@ -167,9 +174,9 @@ def _kept(new: NewCredential) -> Secrets:
     with_password = new.auth_method in (AuthMethod.PASSWORD, AuthMethod.BOTH)
     with_key = new.auth_method in (AuthMethod.SSH_KEY, AuthMethod.BOTH)
     if with_password and not given.password:
-        raise _lacking("password", new.auth_method)
+        raise lacking("password", new.auth_method)
     if with_key and not given.private_key:
-        raise _lacking("private_key", new.auth_method)
+        raise lacking("private_key", new.auth_method)
     return Secrets(
         password=given.password if with_password else None,
         private_key=given.private_key if with_key else None,
@@ -177,7 +184,8 @@ def _kept(new: NewCredential) -> Secrets:
     )
 
 
-def _lacking(field: str, method: AuthMethod) -> errors.InvalidInput:
+def lacking(field: str, method: AuthMethod) -> errors.InvalidInput:
+    """Return the refusal of a method without a secret that it uses."""
     return errors.InvalidInput(
         f"auth_method {method.value} needs {field}.",
         code="credentials.missing_secret",
@@ -200,15 +208,16 @@ def _require_scope(db: Database, new: NewCredential, scope: accounts.Scope) -> N
             ) from None
 
 
-def _require_lines(new: NewCredential) -> None:
-    for field, value in (("name", new.name), ("username", new.username)):
+def require_lines(name: str, username: str, description: str | None) -> None:
+    """Raise InvalidInput (validation.field_invalid) where one of these is not what it can be."""
+    for field, value in (("name", name), ("username", username)):
         if not 1 <= len(value) <= 256 or not value.isprintable():
             raise errors.InvalidInput(
                 f"{field} must be one line of 1 to 256 printable characters.",
                 code="validation.field_invalid",
                 field=field,
             )
-    if len(new.description or "") > 1024 or "\0" in (new.description or ""):
+    if len(description or "") > 1024 or "\0" in (description or ""):
         raise errors.InvalidInput(
             "description must have at most 1024 characters.",
             code="validation.field_invalid",

@@ -87,7 +87,9 @@ RETURNING id AS host_id, coalesce(os_family, '') AS os_family, coalesce(os_versi
 -- credential_by_id: an active credential
 SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_method,
        c.ssh_key_fingerprint, c.ssh_key_type, c.ssh_key_bits, c.ssh_key_comment, c.is_default,
-       c.is_active, c.created_by, c.created_at, c.updated_at
+       c.is_active, c.created_by, c.created_at, c.updated_at,
+       sealed_with(c.encrypted_password, c.encrypted_private_key, c.encrypted_private_key_passphrase)
+         AS sealed_with
   FROM credentials c
  WHERE c.id = :id AND c.is_active
    AND (c.scope = 'system'
@@ -96,7 +98,9 @@ SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_meth
 -- credentials: the active credentials
 SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_method,
        c.ssh_key_fingerprint, c.ssh_key_type, c.ssh_key_bits, c.ssh_key_comment, c.is_default,
-       c.is_active, c.created_by, c.created_at, c.updated_at
+       c.is_active, c.created_by, c.created_at, c.updated_at,
+       sealed_with(c.encrypted_password, c.encrypted_private_key, c.encrypted_private_key_passphrase)
+         AS sealed_with
   FROM credentials c
  WHERE c.is_active
    AND (c.scope = 'system'
@@ -105,7 +109,9 @@ SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_meth
 -- resolve_credential: the newest credential of a host itself, else the system's default
 SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_method,
        c.ssh_key_fingerprint, c.ssh_key_type, c.ssh_key_bits, c.ssh_key_comment, c.is_default,
-       c.is_active, c.created_by, c.created_at, c.updated_at
+       c.is_active, c.created_by, c.created_at, c.updated_at,
+       sealed_with(c.encrypted_password, c.encrypted_private_key, c.encrypted_private_key_passphrase)
+         AS sealed_with
   FROM credentials c
  WHERE c.is_active
    AND in_scope((SELECT h.key FROM hosts h WHERE h.id = :host_id), :groups::uuid[])

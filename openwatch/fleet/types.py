@@ -89,6 +89,7 @@ class Credential(msgspec.Struct, frozen=True):
     created_by: UUID | None
     created_at: Instant
     updated_at: Instant
+    sealed_with: tuple[str, ...] = ()  # the ids of the credential keys that open its secrets
 
 
 class KeyState(enum.StrEnum):

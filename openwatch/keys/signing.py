@@ -19,6 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 
 from openwatch import errors
+from openwatch.audit import trail
+from openwatch.audit.codes import Code
+from openwatch.audit.types import Resource
 from openwatch.db import Database, load
 from openwatch.vault import Vault
 
@@ -105,6 +108,7 @@ def rotate(db: Database, vault: Vault, purpose: str = "scan") -> Signer:
         new = Signer(Ed25519PrivateKey.generate())
         db.run(_QUERIES["retire"], id=old.id)
         _add(db, vault, new, purpose, endorsed_by=old)
+        _record(db, old.id, new.id)
         return new
 
 
@@ -113,9 +117,11 @@ def purposes(db: Database) -> tuple[str, ...]:
     return tuple(row["purpose"] for row in db.rows(_QUERIES["purposes"]))
 
 
-def forget(db: Database, key: str) -> None:
+def forget_lost(db: Database, key: str) -> None:
     """Retire a key that nobody can open; its successor, made when it is needed, is endorsed by none."""
-    db.run(_QUERIES["retire"], id=key)
+    with db.atomic():
+        db.run(_QUERIES["retire"], id=key)
+        _record(db, key, None)
 
 
 def public_keys(db: Database) -> tuple[PublicKey, ...]:
@@ -160,6 +166,17 @@ def _add(
         endorsement=None
         if endorsed_by is None
         else endorsed_by.sign(_ENDORSEMENT + made.public),
+    )
+
+
+def _record(db: Database, old: str, new: str | None) -> None:
+    trail.record(
+        db,
+        Code.SYSTEM_CONFIG_CHANGED,
+        resource=Resource("signing_key", old),
+        setting="the key that signs",
+        old=old,
+        new=new,
     )
 
 

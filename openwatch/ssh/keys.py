@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _CODE = "credentials.invalid_key"
 _LARGEST = 64 * 1024  # characters; a 16,384-bit RSA key needs 13,000
 _LEAST_RSA_BITS = 2048  # NIST SP 800-57 part 1
+_PUBLIC = (b"ssh-", b"ecdsa-sha2-", b"sk-", b"---- BEGIN SSH2 PUBLIC KEY")
 _MAGIC = b"openssh-key-v1\0"
 # How many fields stand between a key's type and its comment, by openssh's PROTOCOL.key.
 _FIELDS = {b"ssh-ed25519": 2, b"ssh-rsa": 6, b"ecdsa": 3}
@@ -113,11 +114,7 @@ def _load(text: str, passphrase: str | None) -> _Private:
         raise InvalidInput(f"a private key has at most {_LARGEST} characters", code=_CODE)
     data = text.strip().encode() + b"\n"
     if b"PRIVATE KEY-----" not in data:
-        raise InvalidInput(
-            "this is not a private key: paste the whole file, from "
-            "-----BEGIN ... PRIVATE KEY----- to the END line",
-            code=_CODE,
-        )
+        raise InvalidInput(_what_it_is(data), code=_CODE)
     secret = passphrase.encode() if passphrase else None
     private: object
     try:
@@ -142,6 +139,21 @@ def _load(text: str, passphrase: str | None) -> _Private:
             code=_CODE,
         ) from None
     return _strong(private)
+
+
+def _what_it_is(data: bytes) -> str:
+    """Return the sentence for what is no private key that can be read."""
+    if data.startswith(b"PuTTY-User-Key-File"):
+        return (
+            "this is a PuTTY key: export it as an OpenSSH key (PuTTYgen: Conversions; or puttygen"
+            " KEY.ppk -O private-openssh -o NEW_FILE)"
+        )
+    if data.startswith(_PUBLIC) or b"PUBLIC KEY-----" in data:
+        return "this is a public key: the private one is needed, of the same name without .pub"
+    return (
+        "this is not a private key: paste the whole file, from "
+        "-----BEGIN ... PRIVATE KEY----- to the END line"
+    )
 
 
 def _strong(private: object) -> _Private:

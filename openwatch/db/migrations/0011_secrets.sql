@@ -51,3 +51,9 @@ ALTER TABLE credentials ADD CONSTRAINT credentials_has_secret CHECK (
 ALTER TABLE signing_keys ALTER private_sealed DROP NOT NULL;
 UPDATE signing_keys SET private_sealed = NULL WHERE retired_at IS NOT NULL;
 ALTER TABLE signing_keys ADD CONSTRAINT signing_keys_private CHECK ((private_sealed IS NULL) = (retired_at IS NOT NULL));
+
+-- Which keys have sealed these envelopes, in hex.
+CREATE FUNCTION sealed_with(VARIADIC envelopes bytea[]) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY(SELECT DISTINCT encode(substring(e FROM 2 FOR 8), 'hex')
+                   FROM unnest(envelopes) e WHERE e IS NOT NULL ORDER BY 1);

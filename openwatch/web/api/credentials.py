@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from openwatch import errors
 from openwatch.accounts.permissions import Permission
-from openwatch.clock import Instant
-from openwatch.fleet import credentials, hosts
+from openwatch.audit.codes import Code
+from openwatch.audit.types import Resource
+from openwatch.fleet import credential_changes, credentials, hosts
+from openwatch.fleet.credential_changes import Change
 from openwatch.fleet.credentials import NewCredential
 from openwatch.fleet.types import AuthMethod, Credential, Scope, Secrets
+from openwatch.web.credential_shapes import (
+    CredentialCloneRequest,
+    CredentialCreateRequest,
+    CredentialResponse,
+    CredentialUpdateRequest,
+)
 from openwatch.web.operations import Context, Operation
 from openwatch.web.paging import PageQuery, cursor_of, page_of
-
-
-class CredentialCreateRequest(msgspec.Struct, frozen=True):
-    """A credential with its secrets: `scope_id` is the host's id, for scope host alone."""
-
-    scope: Scope
-    name: str
-    username: str
-    auth_method: AuthMethod
-    scope_id: UUID | None = None
-    description: str | None = None
-    password: str | None = None
-    private_key: str | None = None
-    private_key_passphrase: str | None = None
-    is_default: bool = False
-
-    def __repr__(self) -> str:
-        """Show no secret."""
-        return f"CredentialCreateRequest({self.name!r})"
-
-
-class CredentialResponse(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A credential without its secrets."""
-
-    id: UUID
-    scope: Scope
-    scope_id: UUID | None = None
-    name: str
-    description: str | None = None
-    username: str
-    auth_method: AuthMethod
-    ssh_key_fingerprint: str | None = None
-    ssh_key_type: str | None = None
-    ssh_key_bits: int | None = None
-    ssh_key_comment: str | None = None
-    is_default: bool
-    is_active: bool
-    created_by: UUID | None = None
-    created_at: Instant
-    updated_at: Instant
 
 
 class CredentialsQuery(PageQuery, frozen=True, kw_only=True):
@@ -77,7 +46,7 @@ def list_all(ctx: Context, query: CredentialsQuery) -> CredentialListResponse:
         ctx.services.db, page_of(ctx, query), scope=ctx.principal.scope
     )
     return CredentialListResponse(
-        tuple(_response(one) for one in found), cursor_of(ctx, query, last)
+        tuple(_response(ctx, one) for one in found), cursor_of(ctx, query, last)
     )
 
 
@@ -93,21 +62,82 @@ def create(ctx: Context, body: CredentialCreateRequest) -> CredentialResponse:
         secrets=Secrets(body.password, body.private_key, body.private_key_passphrase),
         is_default=body.is_default,
     )
-    services = ctx.services
-    return _response(
-        credentials.create(
-            services.db,
-            services.vault,
-            new,
-            created_by=ctx.principal.user_id,
-            scope=ctx.principal.scope,
+    db, principal = ctx.services.db, ctx.principal
+    with db.atomic():
+        made = credentials.create(
+            db, ctx.services.vault, new, scope=principal.scope, created_by=principal.user_id
         )
-    )
+        _record(ctx, Code.CREDENTIAL_CREATED, made)
+    return _response(ctx, made)
 
 
 def get(ctx: Context, id: UUID) -> CredentialResponse:  # noqa: A002 - the path's name for it
     """Return one credential."""
-    return _response(credentials.get(ctx.services.db, id, scope=ctx.principal.scope))
+    found = credentials.get(ctx.services.db, id, scope=ctx.principal.scope)
+    ctx.etag(id, found.updated_at)
+    return _response(ctx, found)
+
+
+def change(ctx: Context, body: CredentialUpdateRequest, id: UUID) -> CredentialResponse:  # noqa: A002 - as above
+    """Change a credential; a new default takes the place of the one there was."""
+    wanted = Change(
+        name=body.name,
+        description=body.description,
+        username=body.username,
+        auth_method=body.auth_method,
+        is_default=body.is_default,
+        secrets=Secrets(body.password, body.private_key, body.private_key_passphrase),
+    )
+    db, scope = ctx.services.db, ctx.principal.scope
+    with db.atomic():
+        before = credential_changes.hold(
+            db, id, scope=scope, may_promote=body.is_default is True
+        )
+        ctx.require_match(id, before.updated_at)
+        done = credential_changes.change(db, ctx.services.vault, before, wanted, scope=scope)
+        _record(
+            ctx, Code.CREDENTIAL_UPDATED, done.credential, secret_rotated=done.is_secret_new
+        )
+        for one in done.demoted:
+            ctx.record(
+                Code.CREDENTIAL_UPDATED,
+                Resource("credential", str(one.id)),
+                credential_id=str(one.id),
+                scope=Scope.SYSTEM,
+                auth_method=one.auth_method,
+                secret_rotated=False,
+                is_default=False,
+            )
+    ctx.etag(id, done.credential.updated_at)
+    return _response(ctx, done.credential)
+
+
+def remove(ctx: Context, id: UUID) -> None:  # noqa: A002 - as above
+    """Use a credential no more; its secrets are gone at once."""
+    db = ctx.services.db
+    with db.atomic():
+        found = credential_changes.hold(db, id, scope=ctx.principal.scope)
+        credential_changes.remove(db, id)
+        _record(ctx, Code.CREDENTIAL_DELETED, found)
+
+
+def clone(ctx: Context, body: CredentialCloneRequest, id: UUID) -> CredentialResponse:  # noqa: A002 - as above
+    """Store a copy of a credential for the system or a host."""
+    db, principal = ctx.services.db, ctx.principal
+    with db.atomic():
+        source = credential_changes.hold(db, id, scope=principal.scope)
+        made = credential_changes.clone(
+            db,
+            ctx.services.vault,
+            source,
+            (body.scope, body.scope_id),
+            name=body.name,
+            is_default=body.is_default,
+            scope=principal.scope,
+            created_by=principal.user_id,
+        )
+        _record(ctx, Code.CREDENTIAL_CREATED, made, cloned_from=str(id))
+    return _response(ctx, made)
 
 
 def resolve(ctx: Context, host_id: UUID) -> CredentialResponse:
@@ -119,11 +149,29 @@ def resolve(ctx: Context, host_id: UUID) -> CredentialResponse:
             "No credential is stored for this host, and there is no default one.",
             code="credentials.none_available",
         )
-    return _response(found)
+    return _response(ctx, found)
 
 
-def _response(found: Credential) -> CredentialResponse:
-    return CredentialResponse(**msgspec.structs.asdict(found))
+def _record(ctx: Context, code: Code, credential: Credential, **more: Any) -> None:
+    ctx.record(
+        code,
+        Resource("credential", str(credential.id)),
+        credential_id=str(credential.id),
+        name=credential.name,
+        scope=credential.scope,
+        scope_id=credential.scope_id,
+        auth_method=credential.auth_method,
+        is_default=credential.is_default,
+        **more,
+    )
+
+
+def _response(ctx: Context, found: Credential) -> CredentialResponse:
+    values = msgspec.structs.asdict(found)
+    sealed_with = set(values.pop("sealed_with"))
+    return CredentialResponse(
+        **values, is_readable=sealed_with <= set(ctx.services.vault.key_ids)
+    )
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -162,6 +210,42 @@ OPERATIONS: tuple[Operation, ...] = (
         returns=CredentialResponse,
         tag="credentials",
         errors=(404,),
+    ),
+    Operation(
+        id="patchCredentialByID",
+        method="PATCH",
+        path="/api/v1/credentials/{id}",
+        permission=Permission.CREDENTIAL_WRITE,
+        handler=change,
+        summary="Change a credential, or some of its secrets",
+        body=CredentialUpdateRequest,
+        takes_if_match=True,
+        returns=CredentialResponse,
+        tag="credentials",
+        errors=(404, 409),
+    ),
+    Operation(
+        id="deleteCredentialByID",
+        method="DELETE",
+        path="/api/v1/credentials/{id}",
+        permission=Permission.CREDENTIAL_DELETE,
+        handler=remove,
+        summary="Use a credential no more",
+        tag="credentials",
+        errors=(404,),
+    ),
+    Operation(
+        id="postCredentialClone",
+        method="POST",
+        path="/api/v1/credentials/{id}:clone",
+        permission=Permission.CREDENTIAL_WRITE,
+        handler=clone,
+        summary="Copy a credential for the system or a host",
+        body=CredentialCloneRequest,
+        returns=CredentialResponse,
+        status=201,
+        tag="credentials",
+        errors=(404, 409),
     ),
     Operation(
         id="postHostCredentialsResolve",
