@@ -183,10 +183,9 @@ class Wire:
 
     def __init__(self, port: int, certificate_file: Path) -> None:
         context = ssl.create_default_context(cafile=certificate_file)
-        self._open = lambda: http.client.HTTPSConnection(
+        self._client = http.client.HTTPSConnection(
             "localhost", port, timeout=20, context=context
         )
-        self._client = self._open()
 
     def close(self) -> None:
         """Close the connection."""
@@ -204,8 +203,8 @@ class Wire:
         self._client.request(row.method, world.path(row), body=body, headers=headers)
         answer = self._client.getresponse()
         if (answer.getheader("Content-Type") or "").startswith("text/event-stream"):
-            self._client.close()
-            self._client = self._open()
+            answer.close()
+            self._client.close()  # it opens itself again
             return answer.status, ""
         text = answer.read().decode()
         assert PASSWORD not in text
