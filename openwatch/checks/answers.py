@@ -65,15 +65,16 @@ def parsed(
     Of an answer that was cut only whole lines are parsed: half a value is another value.
     """
     if not isinstance(observations, Answers):
-        return parse(_whole_lines(answer(observations, probe)))
+        return parse(whole_lines(answer(observations, probe)))
     key = (probe.id, parse)
     if key not in observations.memo:
-        observations.memo[key] = parse(_whole_lines(answer(observations, probe)))
+        observations.memo[key] = parse(whole_lines(answer(observations, probe)))
     found: Parsed = observations.memo[key]
     return found
 
 
-def _whole_lines(observation: Observation) -> bytes:
+def whole_lines(observation: Observation) -> bytes:
+    """Return standard output, without the piece of a line where it was cut."""
     if not observation.truncated:
         return observation.stdout
     return observation.stdout[: observation.stdout.rfind(b"\n") + 1]

@@ -19,7 +19,9 @@ _LINES = tuple(
         (rb"/etc/passwd", rb"[^\s:]+:!*(?:[x*]?|\$\w{1,4}|hash):-?\d*:-?\d*:"),
         (
             rb"(?:/etc|/usr/lib|/usr/etc|/usr/share)/pam\.d/[\w.+-]+",
-            rb"[ \t]*(?:$|\n|#|@include[ \t]|-?(?:auth|account|password|session)[ \t])",
+            # the last two where a line continues the one before
+            rb"[ \t]*(?:$|\n|#|@include[ \t]|-?(?:auth|account|password|session)[ \t]"
+            rb"|\[?(?:/[\w./-]+/)?pam_\w+\.so(?:\s|\])|[a-z_]+=)",
         ),
         (
             rb"/etc/sudoers\.d/[\w.+-]+",
