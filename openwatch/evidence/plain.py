@@ -20,8 +20,10 @@ _LINES = tuple(
         (
             rb"(?:/etc|/usr/lib|/usr/etc|/usr/share)/pam\.d/[\w.+-]+",
             # the last two where a line continues the one before
-            rb"[ \t]*(?:$|\n|#|@include[ \t]|-?(?:auth|account|password|session)[ \t]"
-            rb"|\[?(?:/[\w./-]+/)?pam_\w+\.so(?:\s|\])|[a-z_]+=)",
+            (
+                rb"[ \t]*(?:$|\n|#|@include[ \t]|-?(?:auth|account|password|session)[ \t]"
+                rb"|\[?(?:/[\w./-]+/)?pam_\w+\.so(?:\s|\])|[a-z_]+=)"
+            ),
         ),
         (
             rb"/etc/sudoers\.d/[\w.+-]+",
