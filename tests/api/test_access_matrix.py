@@ -84,6 +84,9 @@ BODIES: dict[str, Callable[[str], Any]] = {
     "postAdminLicenseVerify": lambda _: {"license_jwt": "x"},
     "putSystemComplianceConfig": lambda _: {"default_framework": ""},
     "putSystemScanVariables": lambda _: {"overrides": {}},
+    "putSystemScanConfig": lambda _: {"rate_limit": 26},
+    "putSystemIntelligenceConfig": lambda _: {"rate_limit": 11},
+    "putSystemDiscoveryConfig": lambda _: {"rate_limit": 26},
     "patchCredentialByID": lambda name: {"description": name},
     "postCredentials": lambda name: {
         "scope": "system",
@@ -120,7 +123,11 @@ BODIES |= {
     )
 }
 # What cannot be answered with success: nothing of the kind is there, or a code is asked for.
-UNFULFILLED = {"getScanRuleEvidence": 404, "postHostCredentialsResolve": 404}
+UNFULFILLED = {
+    "getReadiness": 503,
+    "getScanRuleEvidence": 404,
+    "postHostCredentialsResolve": 404,
+}
 
 
 class World:
@@ -193,8 +200,9 @@ class Wire:
 
     def send(self, row: Operation, world: World, token: str | None) -> tuple[int, str]:
         """Return the status and the error's code, if it is one."""
-        make = BODIES.get(row.id, lambda _: {})
-        body = json.dumps(make(world.name)) if row.body is not None else None
+        make = BODIES.get(row.id)
+        given = {} if make is None else make(world.name)
+        body = json.dumps(given) if row.body is not None else None
         headers = {"Content-Type": "application/json"} if body else {}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
@@ -247,7 +255,8 @@ def test_every_operation_refuses_the_anonymous_unless_it_is_public(wire, service
         is_public = row.permission is Access.PUBLIC
         # Signing in without a password is refused, too, but not for want of a permission.
         is_refused = (status, code) == (401, "auth.required")
-        if is_public == is_refused or status >= 500:
+        is_broken = status >= 500 and UNFULFILLED.get(row.id) != status
+        if is_public == is_refused or is_broken:
             wrong.append((row.id, status, code))
     assert not wrong
 
