@@ -23,7 +23,7 @@ from openwatch.db import migrate as migrations
 from openwatch.db.connect import connector, open_database
 from openwatch.health.processes import Heartbeat, Kind
 from openwatch.jobs import supervisor
-from openwatch.keys import watch
+from openwatch.keys import sealed, watch
 from openwatch.rules import change, trust
 from openwatch.rules.load import load as load_rules
 from openwatch.rules.types import Corpus
@@ -84,6 +84,8 @@ def serve(config: Config) -> int:
         migrations.require_current(db)
         with db.scope():
             roles.ensure_built_in(db)
+            sealed.require_not_retired(db, vault.primary)
+            sealed.tell_lost(db, vault)
         services = Services(config=config, db=db, vault=vault, tokens=tokens, corpus=corpus)
         server = Server(
             create_app(services, ALL),
@@ -128,6 +130,7 @@ def worker(config: Config) -> int:
     with _database(config) as db:
         migrations.require_current(db)
         with db.scope():
+            sealed.require_not_retired(db, vault.primary)
             change.note(db, corpus)
         signing_key = SigningKey(db, vault, "scan")
         scanner = Scanner(db=db, vault=vault, config=config, corpus=corpus, signer=signing_key)

@@ -6,17 +6,19 @@ for what no key opens look nowhere else.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 from uuid import UUID
 
 import msgspec
 
-from openwatch import errors
+from openwatch import errors, log
 from openwatch.db import Database, Query, load
 from openwatch.vault import Vault
 
 BATCH = 200
+_log = logging.getLogger(__name__)
 _QUERIES = load("openwatch.keys", "sealed.sql")
 
 
@@ -156,6 +158,20 @@ def retire(db: Database, key_id: str) -> bool:
     """
     db.run(_QUERIES["hold"])
     return bool(db.run(_QUERIES["retire"], id=key_id))
+
+
+def tell_lost(db: Database, vault: Vault) -> None:
+    """Say in the log what no held key opens: credentials that have to be given again, for one."""
+    if found := lost(db, vault):
+        named = ", ".join(f"{count} of {place}" for place, count in found.items())
+        log.event(
+            _log,
+            logging.ERROR,
+            "keys.lost",
+            f"stored secrets open with none of the held keys: {named}; restore the credential.key"
+            " that belongs to this database, or run: openwatch keys forget-lost",
+            **found,
+        )
 
 
 def require_not_retired(db: Database, key_id: str) -> None:
