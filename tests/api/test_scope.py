@@ -32,6 +32,9 @@ GIVEN = {
     "openwatch.scans.store.record",
     "openwatch.scans.store.answers",
     "openwatch.fleet.credential_changes.remove",
+    # These are about the clock of all hosts, which is nobody's alone.
+    "openwatch.scans.schedule.respread",
+    "openwatch.scans.schedule.require_timezone",
 }
 NOBODY = Scope(groups=(ids.new_id(),))  # a group that no host is in
 KEY = host_key("ssh-ed25519", b"a key")

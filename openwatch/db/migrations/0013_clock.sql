@@ -119,6 +119,9 @@ CREATE TRIGGER credentials_changed AFTER UPDATE ON credentials FOR EACH ROW
 -- One scan of a lane waits or runs for a host, whoever asked.
 CREATE UNIQUE INDEX scans_active ON scans (host, lane) WHERE status IN ('queued', 'running');
 
+-- The hosts that are left alone on purpose now, by whatever says so: hosts and groups say it.
+CREATE VIEW hosts_in_maintenance (host) AS SELECT NULL::integer WHERE false;
+
 -- How many jobs may talk to hosts at once: `most` of those of a cap (a site, a hypervisor, a bastion).
 -- Groups of hosts give the caps.
 CREATE VIEW host_caps (host, cap, most) AS
