@@ -71,6 +71,7 @@ def serve(config: Config) -> int:
     from openwatch.accounts.tokens import Tokens
     from openwatch.web.api import ALL
     from openwatch.web.app import create_app
+    from openwatch.web.plain import MetricsServer
     from openwatch.web.server import Server
     from openwatch.web.services import Services
 
@@ -95,12 +96,16 @@ def serve(config: Config) -> int:
             threads=config.server.threads,
         )
         server.bind()
+        metrics = MetricsServer(
+            config.server.metrics_listen, lambda: services.metrics.text(services)
+        )
         with (
             _signals(server.close, server.reload),
             watch.Watch(credential_keys, jwt_keys),
             _audited(config, db, vault),
             _heartbeat(db, "serve", vault, credential_keys),
             contextlib.closing(services.events),
+            metrics,
             supervisor.Supervisor(config),
         ):
             _settle()

@@ -5,7 +5,7 @@ OpenWatchError
     KeyFileError
   Rejected                    what the caller sent cannot be accepted
     InvalidInput  NotFound  Conflict  PreconditionFailed  Gone  TooLarge
-    Unauthenticated  Forbidden  BuiltIn  RateLimited  Overloaded
+    Unauthenticated  Forbidden  BuiltIn  RateLimited  Overloaded  NotReady
   RuleError                   a rule document, with file and line
   StorageError                PostgreSQL said no
     DatabaseUnavailable  IntegrityViolation  RetryableConflict  QueryTimeout
@@ -113,7 +113,9 @@ class Unauthenticated(Rejected):
     """Sign in first."""
 
     code = "auth.required"
-    trace: Mapping[str, str] = MappingProxyType({})  # what the trail knows and the caller does not
+    trace: Mapping[str, str] = MappingProxyType(
+        {}
+    )  # what the trail knows and the caller does not
 
 
 class Forbidden(Rejected):
@@ -137,6 +139,13 @@ class RateLimited(Rejected):
 
 class Overloaded(Rejected):
     """The server is at its limit; try again in a few seconds."""
+
+    code = "server.unavailable"
+    retryable = True
+
+
+class NotReady(Rejected):
+    """The server should not be sent requests now."""
 
     code = "server.unavailable"
     retryable = True

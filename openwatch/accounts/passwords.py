@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -109,6 +110,20 @@ def _derived(password: str) -> str:
         memory_cost=_MEMORY,
     )
     return maker.derive_phc_encoded(password.encode())
+
+
+class Load(NamedTuple):
+    """How many passwords are being hashed, and how many wait for it."""
+
+    running: int
+    waiting: int
+
+
+def load() -> Load:
+    """Return how busy hashing keeps this process."""
+    running = _CORES - _running._value  # noqa: SLF001 - a semaphore says it nowhere else
+    admitted = _CORES + _WAITING - _admitted._value  # noqa: SLF001
+    return Load(running, max(0, admitted - running))
 
 
 @contextmanager

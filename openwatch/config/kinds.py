@@ -18,7 +18,6 @@ class About(msgspec.Struct, frozen=True):
     expects: str = ""
     accepts: Callable[[Any], bool] = lambda _: True
     secret: bool = False
-    idle: bool = False  # accepted, but this version does nothing with it
 
 
 def address(text: str) -> tuple[str, int]:
@@ -111,11 +110,10 @@ def path(doc: str, *, empty: bool = False) -> About:
     )
 
 
-def host_port(doc: str, *, empty: bool = False, idle: bool = False) -> About:
+def host_port(doc: str, *, empty: bool = False) -> About:
     """Describe an address to listen on."""
     return About(
         doc,
         "host:port, as in 0.0.0.0:8443 or [::1]:8443" + (", or nothing" if empty else ""),
         lambda text: (empty and not text) or _is_address(text),
-        idle=idle,
     )

@@ -72,8 +72,6 @@ class _Findings:
             self.problems.append(f"{where}: {option.name} must be {wrong}{shown}")
             return
         self.origins[option.name] = origin
-        if option.about.idle and self.values[option.name] != option.default:
-            self.warnings.append(f"{where}: {option.name} {_IDLE}")
 
 
 def load(

@@ -29,18 +29,14 @@ def markdown() -> str:
     parts = [_HEAD]
     for section, sentence in SECTIONS.items():
         parts.append(f"\n## [{section}]\n\n{sentence}\n")
-        for option in (o for o in OPTIONS if o.section == section):
-            idle = (
-                " This version accepts it and does nothing with it."
-                if option.about.idle
-                else ""
-            )
-            parts.append(
-                f"\n### {option.name}\n\n{option.about.doc}{idle}\n\n"
-                f"- Expected: {option.expects}\n"
-                f"- Default: `{toml(option.default)}`\n"
-                f"- Environment: `{option.variable}`\n"
-            )
+        parts.extend(
+            f"\n### {option.name}\n\n{option.about.doc}\n\n"
+            f"- Expected: {option.expects}\n"
+            f"- Default: `{toml(option.default)}`\n"
+            f"- Environment: `{option.variable}`\n"
+            for option in OPTIONS
+            if option.section == section
+        )
     parts.append("\n## Variables of single commands\n\n")
     parts.extend(f"- `{name}`: {what}.\n" for name, what in COMMAND_VARIABLES.items())
     parts.append(

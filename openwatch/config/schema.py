@@ -78,7 +78,10 @@ class Server(msgspec.Struct, frozen=True):
     metrics_listen: Annotated[
         str,
         host_port(
-            "Where metrics are served; nowhere while this is empty.", empty=True, idle=True
+            "Where metrics are served to anybody, over plain HTTP at /metrics: an address that only the"
+            " collector reaches. With TLS and the permission system:read they are at"
+            " server.listen, too.",
+            empty=True,
         ),
     ] = ""
 

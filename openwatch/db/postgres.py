@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from peewee import DatabaseProxy
 from peewee import Model as PeeweeModel
@@ -87,6 +87,14 @@ def _json(value: Any) -> Any:
     return value
 
 
+class Load(NamedTuple):
+    """A pool's connections: in use, open without use, and how many there may be."""
+
+    used: int
+    idle: int
+    most: int
+
+
 class Database(PooledPostgresqlDatabase):  # type: ignore[misc] # playhouse is untyped
     """A pool of connections, one a thread while a scope is open.
 
@@ -117,6 +125,10 @@ class Database(PooledPostgresqlDatabase):  # type: ignore[misc] # playhouse is u
         """Open a connection outside the pool; the caller closes it."""
         connect: Callable[[], Connection] = self.connect_params["open"]
         return connect()
+
+    def load(self) -> Load:
+        """Return how much of the pool is in use."""
+        return Load(len(self._in_use), len(self._connections), self._max_connections)
 
     def interrupt(self) -> None:
         """End what threads wait for on the pool's connections, and open no other until `resume`."""

@@ -65,6 +65,17 @@ def _name(text: str) -> x509.GeneralName:
         return x509.DNSName(text)
 
 
+def valid_until(certificate: Path) -> dt.datetime:
+    """Return when the first certificate of a PEM file ends. Raise KeyFileError."""
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except OSError as error:
+        raise errors.KeyFileError(f"{certificate}: {error.strerror}") from None
+    except ValueError:
+        raise errors.KeyFileError(f"{certificate} holds no PEM certificate") from None
+    return found.not_valid_after_utc
+
+
 def _write(path: Path, content: bytes, mode: int) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(handle, "wb") as file:

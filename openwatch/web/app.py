@@ -31,7 +31,7 @@ def create_app(services: Services, operations: Sequence[Operation]) -> falcon.Ap
     """Return the application of a table. Raise ValueError where a row contradicts itself."""
     table = (*operations, *openapi.operations(operations))
     _require_sound(table)
-    app = falcon.App(middleware=[Edge()])
+    app = falcon.App(middleware=[Edge(services.metrics.answered)])
     app.add_error_handler(Exception, _answer_error)
     app.add_error_handler(falcon.HTTPError, _answer_error)
     edge = Dispatch(services)

@@ -66,7 +66,9 @@ class Dispatch:
         values: dict[str, str],
     ) -> None:
         address = self._client.of(req.env)
-        if operation.needs_database:  # what does without is as cheap as the refusal
+        if (
+            operation.needs_database or operation.tells_more
+        ):  # the rest is as cheap as the refusal
             self._addresses.require(site(address))
         if operation.path in LIMITED:
             self._attempts.require(address)

@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import falcon
@@ -49,6 +49,10 @@ _logger = logging.getLogger("openwatch.http")
 class Edge:
     """Gives each request its correlation id, each response its headers, the log its line."""
 
+    def __init__(self, answered: Callable[[str | None, int, float], None]) -> None:
+        """Take whom to tell of each answer: its operation, its status, and how long it took."""
+        self._answered = answered
+
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Take the client's correlation id where it may be used, else make one."""
         begin(req)
@@ -65,6 +69,8 @@ class Edge:
             resp.set_header("Cache-Control", "no-store")
         operation: Operation | None = req.context.route
         is_quiet = operation is not None and not operation.needs_database
+        seconds = clock.monotonic() - req.context.started
+        self._answered(operation_of(req), resp.status_code, seconds)
         log.event(
             _logger,
             logging.DEBUG if is_quiet else logging.INFO,
@@ -73,7 +79,7 @@ class Edge:
             operation=operation_of(req),
             method=req.method,
             status=resp.status_code,
-            ms=round((clock.monotonic() - req.context.started) * 1000, 1),
+            ms=round(seconds * 1000, 1),
             correlation_id=correlation_id,
         )
 

@@ -145,5 +145,6 @@ class Operation(msgspec.Struct, frozen=True):
     )
     is_export: bool = False  # the handler returns what `ctx.exports.start` gives it
     needs_database: bool = True  # False only for a public one that must answer without it
+    tells_more: bool = False  # one of those, whose handler asks `ctx.admit` who it is
     listing: Listing | None = None  # a list that is given in pages; its query is a PageQuery
     produces: str = "application/json"  # else the handler returns bytes, or a Stream

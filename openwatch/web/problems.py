@@ -45,6 +45,7 @@ STATUS: dict[type[BaseException], int] = {
     errors.Forbidden: 403,
     errors.RateLimited: 429,
     errors.Overloaded: 503,
+    errors.NotReady: 503,
     errors.StorageError: 500,
     errors.DatabaseUnavailable: 503,
     errors.RetryableConflict: 503,

@@ -7,9 +7,11 @@ import msgspec
 from openwatch.accounts.tokens import Tokens
 from openwatch.config import Config
 from openwatch.db import Database
+from openwatch.health.readiness import Readiness
 from openwatch.rules.types import Corpus
 from openwatch.vault import Vault
 from openwatch.web.events import Broadcaster
+from openwatch.web.metrics import Metrics
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -20,4 +22,6 @@ class Services(msgspec.Struct, frozen=True):
     vault: Vault
     tokens: Tokens
     corpus: Corpus
+    readiness: Readiness = msgspec.field(default_factory=Readiness)
+    metrics: Metrics = msgspec.field(default_factory=Metrics)
     events: Broadcaster = msgspec.field(default_factory=Broadcaster)

@@ -1,14 +1,18 @@
-"""Is it alive, and which version is it."""
+"""Is it alive, is it ready, how does it fare, and which version is it."""
 
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from openwatch import __version__, errors
+from openwatch.accounts.permissions import Permission
 from openwatch.db.pulse import LIMIT
+from openwatch.health.readiness import Check
+from openwatch.web import exposition
 from openwatch.web.operations import Access, Context, Operation
 
 
@@ -18,6 +22,27 @@ class HealthResponse(msgspec.Struct, frozen=True):
     status: Literal["healthy"]
     db_connected: bool
     version: str
+
+
+class AliveResponse(msgspec.Struct, frozen=True):
+    """The process answers; nothing else is said."""
+
+    status: Literal["alive"]
+
+
+class ReadyCheck(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that is needed; `message` is there for callers with `system:read`."""
+
+    name: Literal["database", "schema", "queue", "workers", "certificate", "disk"]
+    status: Literal["ok", "failed"]
+    message: str | None = None
+
+
+class ReadyResponse(msgspec.Struct, frozen=True):
+    """Everything that is needed is there; else a 503 holds the same checks in its detail."""
+
+    status: Literal["ready"]
+    checks: tuple[ReadyCheck, ...]
 
 
 class VersionResponse(msgspec.Struct, frozen=True):
@@ -35,6 +60,47 @@ def health(ctx: Context) -> HealthResponse:
     if not ctx.services.db.pulse.is_well():
         raise errors.DatabaseUnavailable(f"no answer within {LIMIT:.0f} s")
     return HealthResponse(status="healthy", db_connected=True, version=__version__)
+
+
+def livez(_: Context) -> AliveResponse:
+    """Say that the process answers."""
+    return AliveResponse(status="alive")
+
+
+def readyz(ctx: Context) -> ReadyResponse:
+    """Say what was found. Raise NotReady where something is missing."""
+    services = ctx.services
+    found = services.readiness.checks(services.db, Path(services.config.server.tls_cert))
+    shows = _may_read_system(ctx)
+    checks = tuple(_shown(check, in_full=shows) for check in found)
+    failed = [check.name for check in checks if check.status == "failed"]
+    if failed:
+        raise errors.NotReady(
+            f"Not ready: {', '.join(failed)}.", checks=msgspec.to_builtins(checks)
+        )
+    return ReadyResponse(status="ready", checks=checks)
+
+
+def metrics(ctx: Context) -> bytes:
+    """Return the figures of this process."""
+    return ctx.services.metrics.text(ctx.services)
+
+
+def _may_read_system(ctx: Context) -> bool:
+    """Say whether the caller may see more; one whose credential is not good, as nobody."""
+    try:
+        return Permission.SYSTEM_READ in ctx.admit().permissions
+    except (errors.Rejected, errors.StorageError):
+        return False
+
+
+def _shown(check: Check, *, in_full: bool) -> ReadyCheck:
+    status: Literal["ok", "failed"] = "ok" if check.is_ok else "failed"
+    # The names are those of the checks; msgspec holds them to it.
+    return msgspec.convert(
+        {"name": check.name, "status": status, "message": check.message if in_full else None},
+        ReadyCheck,
+    )
 
 
 def version(ctx: Context) -> VersionResponse:
@@ -60,6 +126,41 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="system",
         errors=(503,),
         needs_database=False,
+    ),
+    Operation(
+        id="getLiveness",
+        method="GET",
+        path="/livez",
+        permission=Access.PUBLIC,
+        handler=livez,
+        summary="Say that the process answers",
+        returns=AliveResponse,
+        tag="system",
+        needs_database=False,
+    ),
+    Operation(
+        id="getReadiness",
+        method="GET",
+        path="/readyz",
+        permission=Access.PUBLIC,
+        handler=readyz,
+        summary="Say whether this process should be sent requests, and what it lacks",
+        returns=ReadyResponse,
+        tag="system",
+        errors=(503,),
+        needs_database=False,
+        tells_more=True,
+    ),
+    Operation(
+        id="getMetrics",
+        method="GET",
+        path="/metrics",
+        permission=Permission.SYSTEM_READ,
+        handler=metrics,
+        summary="Return the figures of this process in the OpenMetrics format",
+        returns=str,
+        tag="system",
+        produces=exposition.CONTENT_TYPE,
     ),
     Operation(
         id="getVersion",
