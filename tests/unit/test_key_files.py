@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from openwatch import errors
-from openwatch.keys import files
+from openwatch.keys import files, replace, watch
 from openwatch.vault import Vault
 
 
@@ -178,3 +178,62 @@ def test_weak_foreign_or_encrypted_jwt_keys_are_refused(tmp_path: Path, rsa_key)
     _write(path, b"not a key")
     with pytest.raises(errors.KeyFileError, match="not a PEM"):
         files.jwt_keys(path)
+
+
+def test_a_replaced_jwt_key_verifies_on_only_beside_the_key_that_took_its_place(
+    tmp_path: Path, rsa_key
+) -> None:
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    path = _write(tmp_path / "jwt_private.pem", _pem(other))
+    name = files.jwt_key_id(other.public_key())
+    _write(files.replaced(path), files.jwt_pem(rsa_key, replaced_by=name))
+    assert len(files.jwt_keys(path)) == 2
+    _write(path, files.jwt_pem(files.new_jwt_key()))  # by hand
+    assert len(files.jwt_keys(path)) == 1
+
+
+def test_a_staged_credential_key_opens_and_does_not_seal(tmp_path: Path) -> None:
+    path = _write(tmp_path / "credential.key", b"c" * 32)
+    _write(files.staged(path), b"n" * 32)
+    _write(files.replaced(path), b"c" * 32)  # a copy of the one in use
+    assert files.credential_keys(path) == (b"c" * 32, b"n" * 32)
+
+
+def test_keys_are_read_again_when_their_files_change(tmp_path: Path, caplog) -> None:
+    path = _write(tmp_path / "credential.key", b"c" * 32)
+    vault, watched = watch.vault(path)
+    first = vault.primary
+    assert not watched.refresh()
+    replace.put(files.staged(path), b"n" * 32, path)
+    sealed = Vault([b"n" * 32]).seal(b"x", table="t", row=1, column="c")
+    assert vault.open(sealed, table="t", row=1, column="c") == b"x"  # read when it was needed
+    replace.put(files.replaced(path), b"c" * 32, path)
+    replace.move(files.staged(path), path)
+    assert watched.refresh()
+    assert vault.key_ids == (Vault([b"n" * 32]).primary, first)
+    path.chmod(0o666)
+    assert not watched.refresh()  # what was read before stays in use
+    assert "every user" in caplog.text
+    assert vault.key_ids[1] == first
+    path.chmod(0o600)
+    assert watched.refresh()
+
+
+def test_who_may_not_write_beside_a_key_is_told_to_be_root(tmp_path: Path) -> None:
+    path = _write(tmp_path / "credential.key", b"c" * 32)
+    tmp_path.chmod(0o500)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        for act in (
+            lambda: replace.put(path, b"n" * 32, path),
+            lambda: replace.move(path, files.replaced(path)),
+            lambda: replace.remove(path),
+        ):
+            with pytest.raises(errors.KeyFileError, match="run this as root"):
+                act()
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        tmp_path.chmod(0o700)
+    assert path.read_bytes() == b"c" * 32
