@@ -65,6 +65,7 @@ class Code(enum.StrEnum):
     SECURITY_APPARMOR_DENIED = "security.apparmor.denied", "warning"
     SECURITY_FIREWALL_RULE_CHANGED = "security.firewall.rule_changed", "error"
     SECURITY_PORT_OPENED = "security.port.opened", "error"
+    SECURITY_PORT_CLOSED = "security.port.closed", "info"  # ours
     SYSTEM_PACKAGE_INSTALLED = "system.package.installed", "info"
     SYSTEM_PACKAGE_UPDATED = "system.package.updated", "info"
     SYSTEM_PACKAGE_REMOVED = "system.package.removed", "warning"

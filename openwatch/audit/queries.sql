@@ -10,6 +10,19 @@ WITH event AS (
 )
 INSERT INTO audit_unsealed (number) SELECT number FROM event
 
+-- insert_events: many events about one thing, in the order in which they are given
+WITH events AS (
+    INSERT INTO audit_events (id, correlation_id, actor_type, actor_id, actor_label, action, severity, outcome,
+                              resource_type, resource_id, detail, redactions)
+    SELECT e.id, :correlation_id::text, :actor_type::text, :actor_id::text, :actor_label::text, e.action,
+           e.severity, 'success', :resource_type::text, :resource_id::text, e.detail,
+           ARRAY(SELECT jsonb_array_elements_text(e.redactions))
+      FROM jsonb_to_recordset(:events::jsonb)
+               AS e (id uuid, action text, severity text, detail jsonb, redactions jsonb)
+    RETURNING number
+)
+INSERT INTO audit_unsealed (number) SELECT number FROM events
+
 -- unrecorded_migrations: what was applied to the schema and is not in the trail yet
 SELECT name FROM schema_migrations m
  WHERE NOT EXISTS (SELECT 1 FROM audit_events e

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -51,3 +52,34 @@ def record(
         redactions=masked,
     )
     return event
+
+
+def record_all(
+    db: Database,
+    events: Sequence[tuple[Code, Mapping[str, Any]]],
+    resource: Resource,
+    actor: Actor = SYSTEM,
+) -> None:
+    """Insert many events about one thing as `record` does each, in one statement and in order."""
+    rows = []
+    for code, detail in events:
+        kept, masked = redact.clean(detail)
+        rows.append(
+            {
+                "id": ids.new_id(),
+                "action": code.value,
+                "severity": code.severity,
+                "detail": kept,
+                "redactions": masked,
+            }
+        )
+    db.run(
+        _QUERIES["insert_events"],
+        events=msgspec.json.encode(rows).decode(),
+        correlation_id=redact.text(log.bound("correlation_id") or ""),
+        actor_type=actor.type.value,
+        actor_id=redact.text(actor.id) or None,
+        actor_label=redact.text(actor.label),
+        resource_type=resource.type,
+        resource_id=redact.text(resource.id),
+    )

@@ -59,6 +59,7 @@ PREDICATES: Mapping[Code, str] = {
     Code.SECURITY_APPARMOR_DENIED: "saw AppArmor refuse something on a host",
     Code.SECURITY_FIREWALL_RULE_CHANGED: "saw a host's packet filter changed",
     Code.SECURITY_PORT_OPENED: "saw a new listening port on a host",
+    Code.SECURITY_PORT_CLOSED: "saw a listening port gone from a host",
     Code.SYSTEM_PACKAGE_INSTALLED: "saw a package installed on a host",
     Code.SYSTEM_PACKAGE_UPDATED: "saw a package updated on a host",
     Code.SYSTEM_PACKAGE_REMOVED: "saw a package removed from a host",

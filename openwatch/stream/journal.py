@@ -44,6 +44,12 @@ def append(db: Database, happening: Happening) -> None:
     )
 
 
+def append_all(db: Database, happenings: Sequence[Happening]) -> None:
+    """Say that all of these have happened, in this order, as `append` says it of one."""
+    told = [{"kind": one.kind, "payload": one} for one in happenings]
+    db.run(_QUERIES["append_all"], events=msgspec.json.encode(told).decode())
+
+
 def settle(db: Database) -> Bounds:
     """Give places to what has committed, and return the bounds."""
     while db.value(_QUERIES["has_unplaced"]):

@@ -4,6 +4,14 @@ WITH added AS (
 )
 SELECT pg_notify('openwatch_events', '') FROM added
 
+-- append_all: several things have happened, in the order in which they are given
+WITH added AS (
+    INSERT INTO events (kind, payload)
+    SELECT e.kind, e.payload FROM jsonb_to_recordset(:events::jsonb) AS e (kind text, payload jsonb)
+    RETURNING number
+)
+SELECT pg_notify('openwatch_events', '') FROM added LIMIT 1
+
 -- has_unplaced: whether something has committed that has no place yet
 SELECT EXISTS (SELECT FROM events WHERE place IS NULL)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 import msgspec
@@ -71,6 +72,17 @@ class HostDiscovered(Happening, frozen=True):
     os_family: str = msgspec.field(name="OSFamily")
     os_version: str = msgspec.field(name="OSVersion")
     discovered_at: Instant
+
+
+class IntelligenceEvent(Happening, frozen=True):
+    """A change on a host, beside its compliance."""
+
+    kind = Kind.INTELLIGENCE_EVENT
+    host_id: UUID = msgspec.field(name="HostID")
+    code: str
+    severity: str
+    detail: Mapping[str, Any]
+    occurred_at: Instant
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""The questions about what is on a host beside its compliance, and reading their answers."""
