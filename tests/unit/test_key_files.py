@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -225,11 +226,12 @@ def test_who_may_not_write_beside_a_key_is_told_to_be_root(tmp_path: Path) -> No
     if os.geteuid() == 0:
         os.seteuid(65534)
     try:
-        for act in (
+        acts: tuple[Callable[[], None], ...] = (
             lambda: replace.put(path, b"n" * 32, path),
             lambda: replace.move(path, files.replaced(path)),
             lambda: replace.remove(path),
-        ):
+        )
+        for act in acts:
             with pytest.raises(errors.KeyFileError, match="run this as root"):
                 act()
     finally:
