@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from openwatch import clock
+from openwatch import clock, errors, ids
 from openwatch.accounts import mfa, policy, totp, users
 from openwatch.accounts.permissions import Permission
 from openwatch.audit.types import SYSTEM
 from openwatch.db import Query
 from openwatch.vault import Vault
 
+NOBODY = "01890a5d-ac96-774b-bcce-b302099a8057"
 PASSWORD = "correct horse battery"
 EVENTS = Query(
     "events",
@@ -173,8 +174,6 @@ def secret_of_uri(uri: str) -> bytes:
 
 
 def _confirms(db, vault, alice, code: str, now: dt.datetime) -> bool:
-    from openwatch import errors, ids
-
     try:
         mfa.confirm(db, vault, alice.id, code, session_id=ids.new_id(), now=now, actor=SYSTEM)
     except errors.Unauthenticated:
@@ -276,19 +275,13 @@ def test_an_administrator_takes_a_lost_factor_away(
     assert sign_in().status_code == 200
     last = services.db.rows(EVENTS)[-1]
     assert (last["action"], last["resource_id"]) == ("auth.mfa.disabled", str(alice.id))
-    unknown = admin("POST", f"/users/{clock_id()}/mfa:reset")
+    unknown = admin("POST", f"/users/{NOBODY}/mfa:reset")
     assert (unknown.status_code, code_of(unknown)) == (404, "users.not_found")
-
-
-def clock_id() -> str:
-    return "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 def test_a_factor_that_no_key_opens_lets_nobody_in_but_by_a_recovery_code(
     enrolled, alice, services, time
 ) -> None:
-    from openwatch import errors
-
     call, secret = enrolled
     code = shown(secret, time())
     codes = call("POST", "/auth/mfa/recovery-codes:generate", {"otp": code}).json
@@ -311,5 +304,19 @@ def test_no_secret_and_no_code_is_stored_or_recorded_in_clear(enrolled, time, se
         assert hidden not in told
 
 
-def test_an_api_token_or_nobody_has_no_factor(anonymous) -> None:
-    assert anonymous("GET", "/auth/mfa").status_code == 401
+def test_nobody_resets_their_own_factor(admin) -> None:
+    refused = admin("POST", f"/users/{admin.user_id}/mfa:reset")
+    assert (refused.status_code, code_of(refused)) == (409, "auth.mfa_reset_own")
+
+
+@pytest.mark.parametrize("path", ["/auth/mfa:disable", "/auth/mfa/recovery-codes:generate"])
+def test_another_sites_page_does_nothing_to_a_factor(anonymous, sign_in, alice, path) -> None:
+    cookies = {name: cookie.value for name, cookie in sign_in().cookies.items()}
+    headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+    body = {"otp": "000000"}
+    refused = anonymous("POST", path, body=body, headers=headers)
+    assert (refused.status_code, code_of(refused)) == (403, "authz.csrf_invalid")
+    headers["X-CSRF-Token"] = cookies["XSRF-TOKEN"]
+    assert (
+        code_of(anonymous("POST", path, body=body, headers=headers)) == "auth.mfa_not_enrolled"
+    )

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from openwatch import clock
+from openwatch import clock, errors
 from openwatch.accounts import grants, mfa
 from openwatch.accounts.mfa import State
 from openwatch.accounts.permissions import Permission
@@ -147,8 +147,14 @@ def reset(ctx: Context, id: UUID) -> None:  # noqa: A002 - the path's name
     """Take a user's second factor and recovery codes away and end all their sign-ins.
 
     Nobody does so to a user who may do more than they: with a password set as well, they would be it.
+    Nor to themselves: a session that somebody else has got hold of must not do without the factor.
     """
     db = ctx.services.db
+    if id == ctx.principal.user_id:
+        raise errors.Conflict(
+            "Your own second factor changes against a code of it: use mfa:disable or mfa:enroll.",
+            code="auth.mfa_reset_own",
+        )
     with db.atomic():
         grants.require_not_above(db, ctx.author, id)
         mfa.reset(db, id, now=clock.now(), actor=ctx.actor)
