@@ -2,10 +2,13 @@
 
 The answers are the lines of the files behind their path and a colon. In place of a password's hash
 stands what kind it is: nothing, `x`, `*`, `!` (locked, without one), or `$6`, `$y` and the like and
-`hash` for one of an older form, behind `!` where it is locked.
+`hash` for one of an older form, behind `!` where it is locked. Comments, entries of NIS and white
+space before a name are left out, as the C library does; an account may be without a name.
 """
 
 from __future__ import annotations
+
+import re
 
 import msgspec
 
@@ -20,7 +23,8 @@ function kind(s,  lock, part) {
   split(s, part, "$")
   return lock (substr(s, 1, 1) == "$" && length(part[2]) < 5 ? "$" part[2] : "hash")
 }
-$1 != "" && $1 !~ /^[+-]/ { """
+{ sub(/^[ \t]+/, "") }
+NF > 1 && !/^[+#-]/ { if ($1 == "") $1 = "(nameless)"; """
 
 LOCAL = Probe(
     f"awk -F: '{_KIND}"
@@ -37,7 +41,8 @@ AGES = Probe(
 """What the shadow file says of each password but the password."""
 
 HOMELESS = Probe(
-    "(while IFS=: read -r name x x x x home x; do "
+    '(while IFS=: read -r name x x x x home x || [ -n "$name" ]; do '
+    'name=${name#"${name%%[! \t]*}"}; '
     '[ -n "$home" ] && [ -d "$home" ] || printf \'%s\\n\' "$name"; done </etc/passwd)',
     limit=1 << 18,
 )
@@ -85,6 +90,11 @@ class Local(msgspec.Struct, frozen=True):
 
     users: tuple[User, ...]
     groups: tuple[Group, ...]
+
+
+def number(text: str) -> int | None:
+    """Return an id as the C library reads it: a sign or white space before it are no matter."""
+    return int(text) if re.fullmatch(r"[ \t]*[+-]?[0-9]{1,20}", text) else None
 
 
 def local(observations: Observations) -> Local | Verdict:

@@ -34,7 +34,7 @@ _AGES: frozenset[What] = frozenset({"maximum_age", "minimum_age"})
 # These ship with group 0 and a shell that does one thing only.
 _OF_GROUP_ZERO = {"root", "sync", "shutdown", "halt", "operator"}
 _NOBODY = 65534
-_OF_A_COMMAND = {"root", "sync", "shutdown", "halt"}
+_OF_A_COMMAND = {"sync", "shutdown", "halt"}
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +107,7 @@ def _twice(values: Iterable[str]) -> list[str]:
 
 
 def _user_zero(local: Local) -> Iterable[str]:
-    zero = [user for user in local.users if user.id.isdecimal() and int(user.id) == 0]
+    zero = [user for user in local.users if _is_zero(user.id)]
     root = [] if any(user.name == "root" for user in zero) else ["root has another id"]
     return [*root, *(user.name for user in zero if user.name != "root")]
 
@@ -124,12 +124,13 @@ def _lost(local: Local) -> Iterable[str]:
 
 
 def _plain(number: str) -> str:
-    """Return a number without the zeros before it: the same id, however it is written."""
-    return number.lstrip("0") or "0" if number.isdecimal() else number
+    """Return a number in one form: the same id, however it is written."""
+    read = accounts.number(number)
+    return number if read is None else str(read)
 
 
 def _is_zero(number: str) -> bool:
-    return number.isdecimal() and int(number) == 0
+    return accounts.number(number) == 0
 
 
 _RULES: Mapping[str, tuple[str, Callable[[Local], Iterable[str]]]] = {
@@ -149,15 +150,21 @@ _RULES: Mapping[str, tuple[str, Callable[[Local], Iterable[str]]]] = {
     "primary_groups_exist": ("every group exists", _lost),
     "passwords_are_shadowed": (
         "x, * or ! in the passwd file",
-        lambda local: (u.name for u in local.users if u.password[:1] not in {"x", "*", "!"}),
+        lambda local: (u.name for u in local.users if not _is_elsewhere(u.password)),
     ),
 }
 
 
+def _is_elsewhere(password: str) -> bool:
+    """Tell whether a field of the passwd file holds no password, nor lets in without one."""
+    return bool(password) and password.lstrip("!")[:1] in {"", "x", "*"}
+
+
 def _has_shell(user: User, first: int) -> bool:
-    if user.name in _OF_A_COMMAND:
+    ends_at_once = user.name in _OF_A_COMMAND and user.shell.endswith(f"/{user.name}")
+    if user.name == "root" or ends_at_once:
         return False
-    number = int(user.id) if user.id.isdecimal() else 0
+    number = accounts.number(user.id) or 0
     is_system = number < first or number == _NOBODY
     return is_system and not user.shell.endswith(("/nologin", "/false"))
 
@@ -170,8 +177,8 @@ def _homes(local: Local, first: int, observations: Observations) -> Verdict:
     lost = (
         f"{user.name} ({user.home or 'none'})"
         for user in local.users
-        if user.name in homeless and user.id.isdecimal() and int(user.id) >= first
-        if int(user.id) != _NOBODY and not user.shell.endswith(("/nologin", "/false"))
+        if user.name in homeless and first <= (accounts.number(user.id) or 0) != _NOBODY
+        if not user.shell.endswith(("/nologin", "/false"))
     )
     return _none(lost, "every home directory exists")
 
@@ -180,9 +187,9 @@ def _empty(name: str, local: Local) -> Verdict:
     groups = [group for group in local.groups if group.name == name]
     if not groups:
         return skipped(Reason.NOT_ASSESSABLE, f"there is no group {name}")
-    ids = {group.id for group in groups}
+    ids = {_plain(group.id) for group in groups}
     found = [member for group in groups for member in group.members]
-    found += [user.name for user in local.users if user.group in ids]
+    found += [user.name for user in local.users if _plain(user.group) in ids]
     return _none(found, "no member")
 
 

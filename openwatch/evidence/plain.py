@@ -16,7 +16,10 @@ _LINES = tuple(
     re.compile(path + rb":" + line)
     for path, line in (
         # passwd(5): with a hash in it, even a short one, it is no plain line
-        (rb"/etc/passwd", rb"[^\s:]+:!*(?:[x*]?|\$\w{1,4}|hash):-?\d*:-?\d*:"),
+        (
+            rb"/etc/passwd",
+            rb"[^\s:]+:!*(?:[x*]?|\$\w{1,4}|hash):[ \t]*[+-]?\d*:[ \t]*[+-]?\d*:",
+        ),
         (
             rb"(?:/etc|/usr/lib|/usr/etc|/usr/share)/pam\.d/[\w.+-]+",
             # the last two where a line continues the one before

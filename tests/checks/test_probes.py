@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from openwatch.checks import accounts
 from openwatch.checks.registry import METHODS
 from openwatch.checks.tree_permission import Named
 from openwatch.checks.types import Facts, Observation, Verdict
@@ -278,3 +279,28 @@ def test_the_homes_of_this_machine_are_looked_at(shell):
         if not user.pw_shell.endswith(("/nologin", "/false"))
     ]
     assert found.status == ("fail" if lost else "pass")
+
+
+def test_accounts_are_read_as_the_c_library_reads_them(shell, folder):
+    users, groups = folder / "passwd", folder / "group"
+    users.write_text(
+        "root:x:0:0:Root:/root:/bin/sh\n#toor:x:0:0::/gone:/bin/sh\n  eve:x:+0:1::/gone:/bin/sh\n"
+        ":x:0:0::/:/bin/sh\n\n+::::::\n-ben\nlast:!$6$salt$hash:1002:1::/gone:/bin/sh"
+    )
+    groups.write_text("root:x:0:\n# none:x:1:\n")
+
+    def told(script: str) -> list[str]:
+        script = script.replace("/etc/passwd", str(users)).replace("/etc/group", str(groups))
+        done = subprocess.run([*shell, "-c", script], capture_output=True, check=True)
+        assert not done.stderr
+        return done.stdout.decode().splitlines()
+
+    assert told(accounts.LOCAL.script) == [
+        f"{users}:root:x:0:0:/root:/bin/sh",
+        f"{users}:eve:x:+0:1:/gone:/bin/sh",
+        f"{users}:(nameless):x:0:0:/:/bin/sh",
+        f"{users}:last:!$6:1002:1:/gone:/bin/sh",
+        f"{groups}:root:x:0:",
+    ]
+    # The last line counts without an end, too.
+    assert {"eve", "last"} <= set(told(accounts.HOMELESS.script))
