@@ -23,6 +23,7 @@ from openwatch.jobs.types import Claim, Job, Status
 
 Handler = Callable[[Claim], None]
 Burial = Callable[[Job], None]
+Stop = Callable[[UUID], None]
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 15.0  # seconds between tries while the database is away
@@ -50,6 +51,8 @@ class Worker:
     `handlers` says which types it can do; a handler that returns has its job finished, unless it
     did so itself in the transaction that recorded the work. `burials` are called for a job that
     has died, in the transaction that buries it, so that its domain row can be closed with it.
+    `stops` are called with the id of a job that this worker runs and that is not its own any more:
+    from another thread than its handler's, which should end soon; they neither wait nor raise.
     Times are in seconds: `lease` is how long a silent worker keeps a job, `longest` how long a
     handler may take before its lease is left to end, `drain` how long `stop` waits for them.
     """
@@ -61,6 +64,7 @@ class Worker:
         handlers: Mapping[str, Handler],
         *,
         burials: Mapping[str, Burial] | None = None,
+        stops: Mapping[str, Stop] | None = None,
         name: str = "",
         threads: int = 4,
         lease: float = 60.0,
@@ -74,6 +78,7 @@ class Worker:
         self._listener = listener
         self._handlers = dict(handlers)
         self._burials = dict(burials or {})
+        self._stops = dict(stops or {})
         self._threads = threads
         self._lease = lease
         self._longest = longest
@@ -117,7 +122,7 @@ class Worker:
                         "worker.paused", "the queue cannot be read, trying again", error
                     )
                 pause = min(_LONGEST_PAUSE, pause * 2 or self._poll)
-                self._listener.wait(pause)
+                self._wait(pause)
         self._finish_up()
         self._closed.set()
         keeper.join(self._drain)
@@ -130,7 +135,23 @@ class Worker:
             self._reap()
         if self.busy < self._threads and self._start_one():
             return
-        self._listener.wait(self._poll)
+        self._wait(self._poll)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for something to do, and have those jobs stopped that are to be."""
+        for channel, payload in self._listener.wait(seconds):
+            if channel == queue.STOPPED:
+                self._give_up(UUID(payload))
+
+    def _give_up(self, job_id: UUID) -> None:
+        with self._lock:
+            held = self._running.get(job_id)
+        if held is None or held.is_lost:
+            return
+        held.is_lost = True
+        stop = self._stops.get(held.claim.job_type)
+        if stop is not None:
+            stop(job_id)
 
     def _start_one(self) -> bool:
         with self._db.scope():
@@ -155,7 +176,7 @@ class Worker:
     def _finish_up(self) -> None:
         deadline = clock.monotonic() + self._drain
         while self.busy and clock.monotonic() < deadline:
-            self._listener.wait(min(self._poll, max(0.0, deadline - clock.monotonic())))
+            self._wait(min(self._poll, max(0.0, deadline - clock.monotonic())))
         left = [held.claim for held in self._held() if not held.is_lost]
         for claim in left:
             try:
@@ -187,7 +208,7 @@ class Worker:
             self._handlers[claim.job_type](claim)
         except errors.LeaseLost as error:
             self._report(
-                "job.lost", "the job was given to another worker; nothing was kept", error
+                "job.lost", "the job was stopped or given to another; nothing was kept", error
             )
             return
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler is a failure too
@@ -243,7 +264,7 @@ class Worker:
             with self._db.scope():
                 queue.heartbeat(self._db, held.claim)
         except errors.LeaseLost:
-            held.is_lost = True  # its thread goes on, and is fenced off
+            self._give_up(held.claim.id)  # until its thread ends, it is fenced off
         except Exception as error:  # noqa: BLE001 - the next round may succeed
             self._report("worker.heartbeat_failed", "a lease was not renewed", error)
 

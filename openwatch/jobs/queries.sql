@@ -15,6 +15,8 @@ WITH next AS (
     WHERE status = 'queued' AND available_at <= clock_timestamp() AND job_type = ANY (:types::text[])
       AND NOT EXISTS (SELECT FROM job_queue AS busy
                       WHERE busy.status = 'running' AND busy.host = waiting.host)
+      AND (host IS NULL OR ((SELECT fleet_has_room())
+                            AND host NOT IN (SELECT hosts_held_by_caps())))
     ORDER BY priority, available_at, id
     LIMIT 1
     FOR UPDATE SKIP LOCKED
@@ -23,7 +25,21 @@ UPDATE job_queue SET
     status = 'running', attempt = attempt + 1, locked_by = :worker::text, locked_at = clock_timestamp(),
     lease_until = clock_timestamp() + make_interval(secs => :lease_seconds::float8), progress = NULL
 FROM next WHERE job_queue.id = next.id
-RETURNING job_queue.id, job_type, payload, host, attempt, max_attempts, correlation_id
+RETURNING job_queue.id, job_type, payload, host, attempt, max_attempts, correlation_id,
+          host IS NOT NULL AND (fleet_cap() IS NOT NULL
+                                OR EXISTS (SELECT FROM host_caps WHERE host_caps.host = job_queue.host))
+          AS is_capped
+
+-- keeps_within_caps: whether a job that was just taken is not one too many, until the end of the transaction
+SELECT keeps_within_caps(:host::integer)
+
+-- sweep: forget jobs that ended long ago, a piece at a time; those that died stay for longer
+DELETE FROM job_queue WHERE id IN (
+    SELECT id FROM job_queue
+     WHERE (status IN ('completed', 'cancelled')
+            AND completed_at < clock_timestamp() - make_interval(secs => :kept::float8))
+        OR (status = 'dead' AND completed_at < clock_timestamp() - make_interval(secs => :kept_dead::float8))
+     LIMIT :most::integer FOR UPDATE SKIP LOCKED)
 
 -- heartbeat: keep the job for another lease; no row means that it is not ours any more
 UPDATE job_queue SET
@@ -89,6 +105,14 @@ RETURNING id, pg_notify('openwatch_jobs', job_type)
 UPDATE job_queue SET status = 'cancelled', completed_at = clock_timestamp()
 WHERE id = :id::uuid AND status = 'queued'
 RETURNING id
+
+-- stop: withdraw a job that waits or runs; whoever runs it hears of it at the commit
+WITH stopped AS (
+    UPDATE job_queue SET status = 'cancelled', completed_at = clock_timestamp(), lease_until = NULL
+    WHERE id = :id::uuid AND status IN ('queued', 'running')
+    RETURNING id
+)
+SELECT id, pg_notify('openwatch_stopped', id::text) FROM stopped
 
 -- find: one job
 SELECT * FROM job_queue WHERE id = :id::uuid

@@ -19,9 +19,15 @@ from openwatch.db.postgres import Row
 from openwatch.jobs.types import Claim, Job
 
 CHANNEL = "openwatch_jobs"
+STOPPED = (
+    "openwatch_stopped"  # notified with the id of a job that whoever runs it is to give up
+)
 FIRST_DELAY = 5.0  # seconds before the second attempt; doubles, and varies by a quarter
 LONGEST_DELAY = 900.0
 RETRY_ATTEMPTS = 3
+KEPT = 7 * 86400.0  # seconds for which a job that has ended is listed
+KEPT_DEAD = 90 * 86400.0
+_SWEEP = 5000  # jobs a statement
 _CLAIM_TRIES = 20
 _ERROR_LENGTH = 2000
 _QUERIES = load("openwatch.jobs")
@@ -66,17 +72,22 @@ def claim(
     """Take the first job of these types that may run now; None where there is none."""
     for _ in range(_CLAIM_TRIES):
         try:
-            with db.atomic():
+            with db.atomic() as transaction:
                 row = db.row(
                     _QUERIES["claim"],
                     types=list(types),
                     worker=worker,
                     lease_seconds=float(lease_seconds),
                 )
+                if row is None:
+                    return None
+                if row.pop("is_capped") and not db.value(
+                    _QUERIES["keeps_within_caps"], host=row["host"]
+                ):
+                    transaction.rollback()
+                    continue  # another worker took the last place: look again what may run
         except (errors.IntegrityViolation, errors.RetryableConflict):
             continue  # another worker took a job of the same host at this moment: take the next
-        if row is None:
-            return None
         return Claim(**row, worker=worker, lease_seconds=float(lease_seconds))
     return None  # the next round will do
 
@@ -147,6 +158,20 @@ def cancel(db: Database, job_id: UUID) -> None:
     """Withdraw a waiting job. Raise Conflict where it runs or has ended."""
     if db.row(_QUERIES["cancel"], id=job_id) is None:
         raise errors.Conflict(f"job {job_id} is not waiting; it cannot be cancelled")
+
+
+def stop(db: Database, job_id: UUID) -> bool:
+    """Withdraw a job that waits or runs; say whether it did. A worker that runs it is told to stop."""
+    return db.row(_QUERIES["stop"], id=job_id) is not None
+
+
+def sweep(db: Database) -> int:
+    """Forget the jobs that ended long ago; return how many."""
+    gone = total = db.run(_QUERIES["sweep"], kept=KEPT, kept_dead=KEPT_DEAD, most=_SWEEP)
+    while gone == _SWEEP:
+        gone = db.run(_QUERIES["sweep"], kept=KEPT, kept_dead=KEPT_DEAD, most=_SWEEP)
+        total += gone
+    return total
 
 
 def find(db: Database, job_id: UUID) -> Job | None:

@@ -41,7 +41,6 @@ _BANDS = (
 PERMANENT = frozenset(
     {
         "credentials.none_available",
-        "credentials.unreadable",
         "host.login_held_back",
         "host.privilege_denied",
         "host.ssh_authentication_failed",

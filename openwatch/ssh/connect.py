@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -95,6 +96,11 @@ class RemoteSession:
             limit.cancel()
         self._opened += 1
         return RemoteChannel(channel, self._transport, self._name, self._where)
+
+    def cut(self) -> None:
+        """End what another thread waits for here, at once: to it the connection is lost."""
+        with contextlib.suppress(OSError):
+            self._transports[0].sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End the connection and its thread, and those of the way there."""

@@ -108,11 +108,16 @@ class LocalChannel:
                 return None
             _ready(0.01)
 
-    def close(self) -> None:
-        """Kill what still runs in its process group, and reap it."""
+    def kill(self) -> None:
+        """Kill what still runs in its process group."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill what still runs in its process group, and reap it."""
+        if self._process.returncode is None:
+            self.kill()
             self._process.wait()
         for pipe in (self._stdin, self._stdout, self._stderr):
             with contextlib.suppress(OSError):
@@ -143,6 +148,7 @@ class LocalSession:
         """Name it, for messages."""
         self._name = name
         self._channels: list[LocalChannel] = []
+        self._is_cut = False
 
     @property
     def name(self) -> str:
@@ -160,10 +166,18 @@ class LocalSession:
         return None
 
     def open(self, command: str) -> Channel:
-        """Start a command in /bin/sh."""
+        """Start a command in /bin/sh. Raise ConnectionLost after `cut`."""
+        if self._is_cut:
+            raise ConnectionLost("it was told to stop", host=self._name)
         channel = LocalChannel(command, self._name)
         self._channels.append(channel)
         return channel
+
+    def cut(self) -> None:
+        """End what another thread waits for here, at once: to it the shell has ended."""
+        self._is_cut = True
+        for channel in self._channels:
+            channel.kill()
 
     def close(self) -> None:
         """Kill what still runs."""

@@ -143,5 +143,8 @@ class Session(Protocol):
     def open(self, command: str) -> Channel:
         """Start a command, given to the login user's shell. Raise ConnectionLost."""
 
+    def cut(self) -> None:
+        """End what another thread waits for here, at once: to it the connection is lost."""
+
     def close(self) -> None:
         """End the connection."""
