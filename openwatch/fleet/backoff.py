@@ -24,8 +24,8 @@ def require_none(db: Database, host: int, name: str, credential: UUID, username:
     raise errors.LoginHeldBack(
         f"it did not take the stored password of user {username!r} at"
         f" {clock.rfc3339(row['refused_at'])} ({row['reason']}), and so as not to lock the account"
-        f" it is not tried again before {clock.rfc3339(row['until'])}: store the right password as"
-        " a new credential, which is tried at once",
+        f" it is not tried again before {clock.rfc3339(row['until'])}: store the right password"
+        " in the credential or in a new one, which is tried at once",
         host=name,
         reason=row["reason"],
     )
