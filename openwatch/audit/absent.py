@@ -37,7 +37,6 @@ ABSENT: Mapping[Code, str] = {
     Code.HOST_CONNECTIVITY_CHECKED: _LATER
     + "checking hosts between scans; then on a change only",
     Code.HOST_PLATFORM_DETECTED: "a scan's own record has the facts it found",
-    Code.HOST_DISCOVERY_COMPLETED: _LATER + "discovery by request",
     Code.HOST_INTELLIGENCE_REFRESHED: _METRICS
     + "; what a look at a host found changed is told",
     Code.HOST_BULK_IMPORTED: "the contract has no such operation; each host is added by itself",

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
+from openwatch.audit import trail
+from openwatch.audit.codes import Code
+from openwatch.audit.types import SYSTEM, Actor, Resource
 from openwatch.checks.types import Facts
+from openwatch.clock import Instant
 from openwatch.db import Database, load
 from openwatch.fleet import periods
 from openwatch.stream import journal
@@ -35,7 +40,32 @@ def store(db: Database, host: int, facts: Facts) -> bool:
         return False
     periods.record(db, host)
     journal.append(db, HostDiscovered(**news))
+    told(db, facts, **news)
     return True
+
+
+def told(
+    db: Database,
+    facts: Facts,
+    *,
+    host_id: UUID,
+    os_family: str,
+    os_version: str,
+    discovered_at: Instant,
+    actor: Actor = SYSTEM,
+) -> None:
+    """Record in the trail what a host turned out to be."""
+    trail.record(
+        db,
+        Code.HOST_DISCOVERY_COMPLETED,
+        actor=actor,
+        resource=Resource("host", str(host_id)),
+        os_family=os_family,
+        os_version=os_version,
+        kernel_release=facts.kernel,
+        architecture=facts.architecture,
+        discovered_at=discovered_at,
+    )
 
 
 def of_host(db: Database, host: int) -> Facts | None:

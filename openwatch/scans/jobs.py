@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from openwatch import clock, errors, log
-from openwatch.checks.types import Facts, Lane, Probe
+from openwatch.checks.types import Absence, Facts, Lane, Probe
 from openwatch.config import Config
 from openwatch.db import Database, load
 from openwatch.fleet import targets
@@ -25,12 +25,14 @@ from openwatch.posture.types import ScanMark
 from openwatch.rules import capabilities
 from openwatch.rules.resolve import Resolver
 from openwatch.rules.types import Corpus
-from openwatch.scans import documents, reach, trail
+from openwatch.scans import documents, trail
 from openwatch.scans.collect import Collected, Conversation
+from openwatch.scans.inventory import look
 from openwatch.scans.judge import beyond_rights, judge
 from openwatch.scans.plan import plan
 from openwatch.scans.record import Recorder
 from openwatch.scans.types import Answer, Begun, Found
+from openwatch.scans.visit import Errand, visit
 from openwatch.settings import store
 from openwatch.settings.types import SCAN_VARIABLES
 from openwatch.ssh.types import HostKey, Privilege
@@ -80,7 +82,8 @@ class Scanner:
         cost = {"here_cpu_ms": round((time.thread_time() - cpu) * 1000, 1), **_cost(answer)}
         if begun.target.privilege is Privilege.NONE:
             cost["notes"].append(beyond_rights(rulings))
-        found = Found(rulings, kept.answers, cost)
+        inventory = look.read(answer.facts, answer.looked) if answer.looked else None
+        found = Found(rulings, kept.answers, cost, inventory)
         self._recorder.record(claim, begun, answer, found)
         log.event(
             logger,
@@ -123,29 +126,9 @@ class Scanner:
 
     def _ask(self, begun: Begun, note: Callable[[int, int], None]) -> Answer:
         """Ask everything in one trip where the host is as it was known to be."""
-        session = reach.session_to(self._db, begun.mark.host, begun.target)
-        try:
-            talk = Conversation(
-                session,
-                begun.target.privilege,
-                begun.target.sudo_password,
-                budget=self._budget(begun.lane),
-                progress=note,
-            )
-            try:
-                talk.start()
-                if begun.target.privilege is Privilege.SUDO_PASSWORD:
-                    trail.password_typed(self._db, begun, is_accepted=True)
-                return self._converse(talk, begun, session.host_key)
-            finally:
-                talk.close()
-        except errors.HostError as failure:
-            if failure.detail.get("password_sent"):
-                trail.password_typed(self._db, begun, is_accepted=False)
-            reach.remember_refusal(self._db, begun.mark.host, begun.target, failure)
-            raise
-        finally:
-            session.close()
+        errand = Errand(begun.mark.host, begun.host_id, begun.target, begun.mark.id)
+        with visit(self._db, errand, self._budget(begun.lane), note) as visited:
+            return self._converse(visited.talk, begun, visited.host_key)
 
     def _budget(self, lane: Lane) -> float:
         scan = self._config.scan
@@ -157,19 +140,21 @@ class Scanner:
         detection = capabilities.detection_probe(self._capabilities)
         if known is None:
             known = capabilities.parse(talk.detect(detection.script), self._capabilities)
-        planned = plan(corpus, known, begun.lane)
-        collected = talk.ask([detection, *planned.probes])
+        planned, extra = plan(corpus, known, begun.lane), _looks(begun.lane, known)
+        collected = talk.ask([detection, *planned.probes, *extra])
         seen = collected.observations[detection.id]
         facts = known
         if seen.absent is None:
             facts = capabilities.parse(seen.stdout, self._capabilities)
         if facts != known:
             # The host is not what it was: what the new plan asks beyond the old is asked now.
-            planned = plan(corpus, facts, begun.lane)
-            asked = collected.observations
-            more = talk.ask([p for p in planned.probes if p.id not in asked])
-            collected = _joined(collected, more, planned.probes)
-        return Answer(planned, facts, collected, clock.now(), host_key)
+            planned, extra = plan(corpus, facts, begun.lane), _looks(begun.lane, facts)
+            asked, wanted = collected.observations, [*planned.probes, *extra]
+            more = talk.ask([p for p in wanted if p.id not in asked])
+            collected = _joined(collected, more, wanted)
+        looked = {probe.id: collected.observations[probe.id] for probe in extra}
+        evidence = _evidence(collected, planned.probes, extra)
+        return Answer(planned, facts, evidence, clock.now(), host_key, looked)
 
     def _noting(self, claim: Claim) -> Callable[[int, int], None]:
         """Return what keeps the job's progress up to date, and its lease alive with it."""
@@ -221,6 +206,21 @@ def _cost(answer: Answer) -> dict[str, Any]:
         "notes": list(answer.collected.notes),
         **msgspec.to_builtins(answer.collected.wire),
     }
+
+
+def _looks(lane: Lane, facts: Facts) -> tuple[Probe, ...]:
+    """Return the questions about what is on a host, which ride with those of its configuration."""
+    return look.probes(facts) if lane is Lane.CONFIG else ()
+
+
+def _evidence(
+    collected: Collected, planned: Sequence[Probe], extra: Sequence[Probe]
+) -> Collected:
+    """Return the answers without those that no rule asked for: they vary, and decide nothing."""
+    beside = {probe.id for probe in extra} - {probe.id for probe in planned}
+    observations = {p: o for p, o in collected.observations.items() if p not in beside}
+    is_short = any(o.absent is Absence.NOT_ASKED for o in observations.values())
+    return msgspec.structs.replace(collected, observations=observations, incomplete=is_short)
 
 
 def _joined(first: Collected, more: Collected, probes: Sequence[Probe]) -> Collected:

@@ -14,8 +14,8 @@ from openwatch.checks.types import Facts, Reason
 from openwatch.db import Database, load
 from openwatch.evidence import blobs, chain, layers, manifests
 from openwatch.evidence.manifests import Entry
+from openwatch.fleet import discovery, host_keys, intelligence
 from openwatch.fleet import facts as host_facts
-from openwatch.fleet import host_keys
 from openwatch.jobs import queue
 from openwatch.jobs.types import Claim
 from openwatch.keys.signing import Signer, SigningKey
@@ -96,6 +96,9 @@ class Recorder:
             evidence["verdicts"],
         )
         host_facts.store(db, mark.host, answer.facts)
+        if found.inventory is not None:
+            discovery.record(db, mark.host, found.inventory)
+            intelligence.record(db, mark.host, begun.host_id, claim.id, found.inventory)
         if answer.host_key is not None:
             host_keys.seen(db, mark.host, answer.host_key, trust_first=begun.target.trust_first)
         db.run(

@@ -14,7 +14,6 @@ from openwatch.audit.types import Resource
 from openwatch.checks.types import Lane, Status
 from openwatch.db import Database
 from openwatch.jobs.types import Job
-from openwatch.scans.types import Begun
 from openwatch.stream import journal
 from openwatch.stream.types import ScanCompleted, ScanStarted
 
@@ -70,17 +69,19 @@ def failed(db: Database, job: Job, host: UUID, reason: str, message: str) -> Non
         )
 
 
-def password_typed(db: Database, begun: Begun, *, is_accepted: bool) -> None:
-    """Record that a stored password was typed into a host's sudo: at most once a scan."""
+def password_typed(
+    db: Database, host: UUID, credential: UUID | None, job: UUID, *, is_accepted: bool
+) -> None:
+    """Record that a stored password was typed into a host's sudo: at most once a job."""
     with db.scope():
         trail.record(
             db,
             Code.SYSTEM_INTELLIGENCE_SUDO_PASSWORD_USED,
-            resource=Resource("host", str(begun.host_id)),
+            resource=Resource("host", str(host)),
             outcome="success" if is_accepted else "failure",
-            credential_id=begun.target.credential,
-            host_id=begun.host_id,
-            scan_id=begun.mark.id,
+            credential_id=credential,
+            host_id=host,
+            scan_id=job,
             command_count=1,
         )
 

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import msgspec
 
-from openwatch.checks.types import Facts, Lane
+from openwatch.checks.types import Facts, Lane, Observation
+from openwatch.fleet.inventory import Inventory
 from openwatch.posture.types import ScanMark
 from openwatch.rules.types import Corpus
 from openwatch.scans.collect import Collected
@@ -19,13 +20,18 @@ from openwatch.ssh.types import HostKey, Target
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a host said, and what it was asked, before anything is judged."""
+    """What a host said, and what it was asked, before anything is judged.
+
+    `looked` are the answers about what is on the host, whether or not a rule asked for them, too;
+    empty where nobody looked. What no rule asked for is no evidence.
+    """
 
     plan: Plan
     facts: Facts
     collected: Collected
     observed_at: dt.datetime
     host_key: HostKey | None
+    looked: Mapping[str, Observation] = {}
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -45,3 +51,4 @@ class Found(msgspec.Struct, frozen=True):
     rulings: Mapping[str, Ruling]
     answers: Mapping[str, bytes]
     cost: Mapping[str, Any]
+    inventory: Inventory | None = None

@@ -80,12 +80,15 @@ def test_a_scan_is_started_and_completed_with_its_counts(
     database: Database, claim: Any, tmp_path: Path
 ) -> None:
     scanner(database, tmp_path, allow_local=True).scan(claim)
-    started, completed = trail(database)
+    started, discovered, completed = trail(database)
     (host,) = hosts.listed(database, scope=EVERYTHING)
     for event in (started, completed):
         assert event["resource_id"] == str(claim.id)
         assert event["detail"]["host_id"] == str(host.id)
         assert (event["actor_type"], event["outcome"]) == ("system", "success")
+    assert discovered["action"] == "host.discovery.completed"
+    assert discovered["resource_id"] == str(host.id)
+    assert discovered["detail"]["kernel_release"]
     assert started["action"] == "scan.started"
     assert started["detail"]["attempt"] == 1
     assert completed["action"] == "scan.completed"
