@@ -17,6 +17,7 @@ from openwatch.health import readiness
 from openwatch.health.processes import Heartbeat
 from openwatch.health.readiness import Check
 from openwatch.jobs import queue
+from openwatch.vault import Vault
 from openwatch.web.api import ALL
 from openwatch.web.app import create_app
 from openwatch.web.services import Services
@@ -24,7 +25,7 @@ from tests.api.conftest import Caller
 from tests.api.test_tls import Pair, pair
 
 __all__ = ["pair"]
-NAMES = ["database", "schema", "queue", "workers", "certificate", "disk"]
+NAMES = ["database", "schema", "queue", "workers", "keys", "certificate", "disk"]
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_a_job_that_waits_too_long_is_not_ready(services: Services, anonymous) -
 
 def test_another_schema_is_not_ready(services: Services, anonymous) -> None:
     services.db.run("DELETE FROM schema_migrations WHERE number = 3")
-    assert failing(anonymous) == ["schema", "queue", "workers"]
+    assert failing(anonymous) == ["schema", "queue", "workers", "keys"]
 
 
 def test_a_certificate_that_has_ended_or_is_none_is_not_ready(
@@ -104,7 +105,9 @@ def test_a_certificate_that_has_ended_or_is_none_is_not_ready(
         later = clock.now() + dt.timedelta(days=31)
         with monkeypatch.context() as patched:
             patched.setattr(clock, "now", lambda: later)
-            (ended,) = [c for c in readiness.look(services.db, pair[0]) if not c.is_ok]
+            (ended,) = [
+                c for c in readiness.look(services.db, pair[0], services.vault) if not c.is_ok
+            ]
         assert ended.name == "certificate"
         assert "1.0 days ago" in ended.message
         pair[0].write_text("nonsense")
@@ -125,7 +128,7 @@ def test_without_a_database_it_is_not_ready_and_alive(
     services: Services, anonymous, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services.db.pulse, "is_well", lambda: False)
-    assert failing(anonymous) == ["database", "schema", "queue", "workers"]
+    assert failing(anonymous) == ["database", "schema", "queue", "workers", "keys"]
     answer = anonymous("GET", "/livez")
     assert (answer.status_code, answer.json) == (200, {"status": "alive"})
 
@@ -136,14 +139,33 @@ def test_whoever_asks_often_gets_what_was_found_a_moment_ago(
     monkeypatch.setattr(readiness, "_FRESH", 60.0)
     looks: list[Path] = []
 
-    def look(_db: Database, cert: Path) -> tuple[Check, ...]:
+    def look(_db: Database, cert: Path, _vault: Vault) -> tuple[Check, ...]:
         looks.append(cert)
         return (Check("x", is_ok=True, message=""),)
 
     monkeypatch.setattr(readiness, "look", look)
     client = falcon.testing.TestClient(create_app(services, ALL))
-    assert services.readiness.checks(services.db, Path("/a")) == services.readiness.checks(
-        services.db, Path("/a")
-    )
+
+    def look_again() -> tuple[Check, ...]:
+        return services.readiness.checks(services.db, Path("/a"), services.vault)
+
+    assert look_again() == look_again()
     assert len(looks) == 1
     assert client.simulate_get("/livez").status_code == 200
+
+
+def test_lost_secrets_are_told_of_and_everything_else_is_served(
+    services: Services, anonymous, caller
+) -> None:
+    body = {"scope": "system", "name": "a", "username": "u", "auth_method": "password"}
+    made = caller(Permission)("POST", "/credentials", body=body | {"password": "p"})
+    assert made.status_code == 201
+    services.vault.use([b"n" * 32])
+    with Heartbeat(services.db, "worker", list):
+        answer = anonymous("GET", "/readyz")
+        assert answer.status_code == 200
+        shown = {check["name"]: check["status"] for check in answer.json["checks"]}
+        assert shown.pop("keys") == "warning"
+        assert set(shown.values()) == {"ok"}
+        told = caller([Permission.SYSTEM_READ])("GET", "/readyz").json["checks"]
+    assert "1 of credentials.encrypted_password" in told[4]["message"]

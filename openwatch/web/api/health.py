@@ -31,10 +31,13 @@ class AliveResponse(msgspec.Struct, frozen=True):
 
 
 class ReadyCheck(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that is needed; `message` is there for callers with `system:read`."""
+    """One thing that is looked at; `message` is there for callers with `system:read`.
 
-    name: Literal["database", "schema", "queue", "workers", "certificate", "disk"]
-    status: Literal["ok", "failed"]
+    `warning`: some of it is missing, and requests can be served all the same.
+    """
+
+    name: Literal["database", "schema", "queue", "workers", "keys", "certificate", "disk"]
+    status: Literal["ok", "warning", "failed"]
     message: str | None = None
 
 
@@ -70,7 +73,8 @@ def livez(_: Context) -> AliveResponse:
 def readyz(ctx: Context) -> ReadyResponse:
     """Say what was found. Raise NotReady where something is missing."""
     services = ctx.services
-    found = services.readiness.checks(services.db, Path(services.config.server.tls_cert))
+    certificate = Path(services.config.server.tls_cert)
+    found = services.readiness.checks(services.db, certificate, services.vault)
     shows = _may_read_system(ctx)
     checks = tuple(_shown(check, in_full=shows) for check in found)
     failed = [check.name for check in checks if check.status == "failed"]
@@ -95,7 +99,8 @@ def _may_read_system(ctx: Context) -> bool:
 
 
 def _shown(check: Check, *, in_full: bool) -> ReadyCheck:
-    status: Literal["ok", "failed"] = "ok" if check.is_ok else "failed"
+    missing = "failed" if check.is_needed else "warning"
+    status = "ok" if check.is_ok else missing
     # The names are those of the checks; msgspec holds them to it.
     return msgspec.convert(
         {"name": check.name, "status": status, "message": check.message if in_full else None},
