@@ -17,8 +17,8 @@ _ESCAPE = re.compile(r"\\[mrsv]", re.IGNORECASE)  # getty puts the system's name
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     r"""Which file; with `optional` it may be missing or empty.
 
-    No line may hold the distribution's name (the ID of os-release, as a word of its own), or one
-    of getty's `\m`, `\r`, `\s` and `\v`.
+    No line may hold the distribution's name (of os-release the ID, and PRETTY_NAME up to its
+    number, as words of their own), or one of getty's `\m`, `\r`, `\s` and `\v`.
     """
 
     path: str
@@ -51,7 +51,7 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
         return failed(Reason.MISSING, expected, "no text", detail)
     if not facts.family:
         return error(Reason.UNREADABLE, "os-release does not say which distribution this is")
-    name = re.compile(rf"(?<![a-z]){re.escape(facts.family)}(?![a-z])", re.IGNORECASE)
+    name = _named(facts)
     lines = enumerate(observation.text.split("\n"), 1)
     telling = [str(n) for n, text in lines if _ESCAPE.search(text) or name.search(text)]
     if telling:
@@ -60,6 +60,12 @@ def judge(  # noqa: PLR0911 - one line of the verdict table each
     if observation.truncated:
         return cut(f"the end of {params.path}")
     return passed(expected, "none")
+
+
+def _named(facts: Facts) -> re.Pattern[str]:
+    whole = re.split(r"[0-9(]", facts.pretty)[0].split()
+    names = [re.escape(facts.family), *([r"\s+".join(map(re.escape, whole))] if whole else [])]
+    return re.compile(rf"(?<![a-z])(?:{'|'.join(names)})(?![a-z])", re.IGNORECASE)
 
 
 METHOD = Method("banner_content", Parameters, probes, judge)

@@ -31,7 +31,8 @@ _STAT = "stat -c '%a %u %g %U %G %F %n'"
 # What no rule that allows this much could find fault with is not worth a line each of thousands.
 _USUAL = 0o7755
 _UNUSUAL = r"\( -perm -0020 -o -perm -0002 -o ! -user 0 -o ! -group 0 \)"
-_GONE = re.compile(rb": No such file or directory$")
+# Of a path, that is: find says the same of a tool that it cannot start.
+_GONE = re.compile(rb"/.*: No such file or directory$")
 
 
 class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

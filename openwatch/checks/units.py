@@ -19,7 +19,10 @@ from openwatch.checks.answers import (
 )
 from openwatch.checks.types import Observations, Probe, Reason, Verdict
 
-_KINDS = ("service", "socket", "timer", "target", "path", "mount", "automount", "swap")
+_KINDS = (
+    *("service", "socket", "timer", "target", "path", "mount", "automount", "swap", "slice"),
+    *("scope", "device"),
+)
 # A script of /etc/init.d is `generated`, switched on or not; what wants it tells.
 ENABLED = frozenset({"enabled", "enabled-runtime", "generated, wanted"})
 STARTS = ENABLED | {"static", "generated"}  # counts as `enabled: true`
