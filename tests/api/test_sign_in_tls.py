@@ -110,7 +110,7 @@ def test_a_token_of_ones_own_making_opens_nothing(server, services) -> None:
     claims = jwt.decode(token, options={"verify_signature": False})
     own = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     kid = services.tokens.key_id
-    public = services.tokens._public[kid].public_bytes(
+    public = services.tokens._ring.public[kid].public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     head, _, rest = token.partition(".")
