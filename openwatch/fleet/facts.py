@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -11,7 +10,6 @@ from openwatch.audit import trail
 from openwatch.audit.codes import Code
 from openwatch.audit.types import SYSTEM, Actor, Resource
 from openwatch.checks.types import Facts
-from openwatch.clock import Instant
 from openwatch.db import Database, load
 from openwatch.fleet import periods
 from openwatch.stream import journal
@@ -20,11 +18,11 @@ from openwatch.stream.types import HostDiscovered
 _QUERIES = load("openwatch.fleet")
 
 
-def store(db: Database, host: int, facts: Facts) -> bool:
+def store(db: Database, host: int, facts: Facts, *, asked_by: Actor | None = None) -> bool:
     """Keep a host's facts; say whether they were news. An unchanged host costs no write.
 
     `host` is its key in the database. Called in the transaction that records the scan, which
-    holds the host's row already.
+    holds the host's row already. What was `asked_by` somebody is told, news or not.
     """
     platform = f"{facts.family}{facts.major or ''}" if facts.family else None
     news = db.row(
@@ -36,36 +34,24 @@ def store(db: Database, host: int, facts: Facts) -> bool:
         platform_identifier=_text(platform),
         facts=msgspec.json.encode(_document(facts), order="deterministic").decode(),
     )
-    if news is None:
+    if news is not None:
+        periods.record(db, host)
+    elif asked_by is None:
         return False
-    periods.record(db, host)
-    journal.append(db, HostDiscovered(**news))
-    told(db, facts, **news)
-    return True
-
-
-def told(
-    db: Database,
-    facts: Facts,
-    *,
-    host_id: UUID,
-    os_family: str,
-    os_version: str,
-    discovered_at: Instant,
-    actor: Actor = SYSTEM,
-) -> None:
-    """Record in the trail what a host turned out to be."""
+    found = HostDiscovered(**(news or db.row(_QUERIES["discovered"], key=host) or {}))
+    journal.append(db, found)
     trail.record(
         db,
         Code.HOST_DISCOVERY_COMPLETED,
-        actor=actor,
-        resource=Resource("host", str(host_id)),
-        os_family=os_family,
-        os_version=os_version,
+        actor=asked_by or SYSTEM,
+        resource=Resource("host", str(found.host_id)),
+        os_family=found.os_family,
+        os_version=found.os_version,
         kernel_release=facts.kernel,
         architecture=facts.architecture,
-        discovered_at=discovered_at,
+        discovered_at=found.discovered_at,
     )
+    return news is not None
 
 
 def of_host(db: Database, host: int) -> Facts | None:

@@ -84,6 +84,11 @@ UPDATE hosts
 RETURNING id AS host_id, coalesce(os_family, '') AS os_family, coalesce(os_version, '') AS os_version,
           os_discovered_at AS discovered_at
 
+-- discovered: what a host is known to be, found out once more
+SELECT id AS host_id, coalesce(os_family, '') AS os_family, coalesce(os_version, '') AS os_version,
+       clock_timestamp() AS discovered_at
+  FROM hosts WHERE key = :key
+
 -- credential_by_id: an active credential
 SELECT c.id, c.scope, c.scope_id, c.name, c.description, c.username, c.auth_method,
        c.ssh_key_fingerprint, c.ssh_key_type, c.ssh_key_bits, c.ssh_key_comment, c.is_default,

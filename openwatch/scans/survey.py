@@ -25,6 +25,7 @@ from openwatch.rules.types import Corpus
 from openwatch.scans import schedule
 from openwatch.scans.collect import Conversation
 from openwatch.scans.inventory import look
+from openwatch.scans.look_now import Outcome, Wish
 from openwatch.scans.visit import Errand, visit
 from openwatch.ssh.types import HostKey
 from openwatch.vault import Vault
@@ -33,13 +34,6 @@ BUDGET = 120.0  # seconds
 _KIND: schedule.Kind = "intelligence"
 _logger = logging.getLogger(__name__)
 _QUERIES = load("openwatch.scans", "survey.sql")
-
-
-class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a look came to, kept as the progress of its job: "" where all went well."""
-
-    reason: str = ""
-    message: str = ""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -106,13 +100,14 @@ class Surveyor:
 
     def _record(self, claim: Claim, errand: Errand, seen: Seen) -> None:
         found = look.read(seen.facts, seen.observations)
+        wish = msgspec.convert(claim.payload, Wish)
 
         def whole() -> None:
             db = self._db
             with db.atomic():
                 queue.hold(db, claim)
                 db.run(_QUERIES["lock"], host=errand.host)
-                host_facts.store(db, errand.host, seen.facts)
+                host_facts.store(db, errand.host, seen.facts, asked_by=wish.asked_by)
                 if seen.host_key is not None:
                     host_keys.seen(
                         db, errand.host, seen.host_key, trust_first=errand.target.trust_first
