@@ -9,6 +9,8 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +37,8 @@ SUITES: dict[str, tuple[list[str], list[str]]] = {
     "database-debian": (["tests/db"], ["postgresql"]),
     "demo": (["tests/demo"], []),
 }
-FAST = ("unit", "database", "api", "ssh", "corpus", "acceptance")
+# The longest first: they run beside each other.
+FAST = ("database", "api", "ssh", "unit", "acceptance", "corpus")
 
 
 class Result:
@@ -78,9 +81,10 @@ def debian_programs() -> str:
     return str(usable[0][1])
 
 
-def run_pytest(name: str, folders: list[str]) -> Result:
-    """Run pytest over folders and count from its JUnit report."""
+def run_pytest(name: str) -> Result:
+    """Run pytest over a suite's folders, print what it said, and count from its JUnit report."""
     result = Result(name)
+    folders = SUITES[name][0]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     if name == "database-debian":
         environment["TEST_POSTGRES_PROGRAMS"] = debian_programs()
@@ -99,8 +103,13 @@ def run_pytest(name: str, folders: list[str]) -> Result:
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
             check=False,
         )
+        print(f"== {name}\n{done.stdout}", flush=True)
         result.seconds = time.monotonic() - begun
         if not report.exists():
             result.failed = 1
@@ -120,6 +129,18 @@ def run_pytest(name: str, folders: list[str]) -> Result:
     return result
 
 
+def run_each(names: list[str]) -> Iterator[Result]:
+    """Run suites beside each other: each has servers and accounts of its own, and mostly waits.
+
+    The linters come first, by themselves: what they find is soon told.
+    """
+    if "static" in names:
+        print("== static", flush=True)
+        yield run_static()
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
+        yield from pool.map(run_pytest, [name for name in names if name != "static"])
+
+
 def main(arguments: list[str]) -> int:
     """Run what was asked for and print the table."""
     names = list(arguments) or ["static", *FAST]
@@ -132,10 +153,7 @@ def main(arguments: list[str]) -> int:
     packages = sorted({p for n in names if n != "static" for p in SUITES[n][1]})
     if packages:
         subprocess.run([str(ROOT / "build" / "system-packages"), *packages], check=True)
-    results = []
-    for name in names:
-        print(f"== {name}", flush=True)
-        results.append(run_static() if name == "static" else run_pytest(name, SUITES[name][0]))
+    results = list(run_each(names))
     print(f"\n{'suite':<16} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
     for result in results:
         print(result.line())
