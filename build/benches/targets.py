@@ -139,6 +139,9 @@ class _Tap:
         assert self._channel is not None
         return self._channel.exit_status(timeout)
 
+    def cut(self) -> None:
+        self._session.cut()
+
     def close(self) -> None:
         (self._channel or self._session).close()
         self._channel = None

@@ -27,8 +27,6 @@ RESERVED: dict[Permission, str] = {
     Permission.AUTH_WRITE: _SELF,
     Permission.HOST_CONNECTIVITY_CHECK: _ASK,
     Permission.HOST_INTELLIGENCE_REFRESH: _ASK,
-    Permission.SCAN_EXECUTE: "scans of many hosts; that of one host asks for host:write",
-    Permission.SCAN_CANCEL: "stopping scans",
     Permission.SCAN_TEMPLATE_READ: _TEMPLATES,
     Permission.SCAN_TEMPLATE_WRITE: _TEMPLATES,
     Permission.SCAN_TEMPLATE_DELETE: _TEMPLATES,

@@ -18,7 +18,6 @@ _LOGS = (
     "stands in a host's logs, which are not read: a look at a host compares what it is, and how much"
     " somebody writes into a log must not decide what a look costs"
 )
-_SCHEDULER = _LATER + "scheduled scans"
 _SSO = _LATER + "single sign-on"
 _NO_POLICY_FILES = "policies are settings in the database and rules on disk, not signed files"
 _NO_TEMPLATES = "the contract has no operation for scan templates or sessions of several hosts"
@@ -45,9 +44,7 @@ ABSENT: Mapping[Code, str] = {
     Code.SECURITY_LOGIN_FAILED_THRESHOLD: _LOGS,
     Code.SECURITY_SELINUX_DENIED: _LOGS,
     Code.SECURITY_APPARMOR_DENIED: _LOGS,
-    Code.SCAN_CANCELLED: "no operation cancels a scan; one that is given up has failed",
-    Code.SCAN_SESSION_CREATED: _NO_TEMPLATES,
-    Code.SCAN_SESSION_CANCELLED: _NO_TEMPLATES,
+    Code.SCAN_SESSION_CANCELLED: "scans are given up one by one, and each of them says so",
     Code.SCAN_TEMPLATE_CREATED: _NO_TEMPLATES,
     Code.SCAN_TEMPLATE_UPDATED: _NO_TEMPLATES,
     Code.SCAN_TEMPLATE_DELETED: _NO_TEMPLATES,
@@ -97,8 +94,10 @@ ABSENT: Mapping[Code, str] = {
     Code.INTEGRATION_PLUGIN_INSTALLED: _NO_PLUGINS,
     Code.SYSTEM_HEALTH_DEGRADED: _ALERTS + "; /readyz says it meanwhile",
     Code.SYSTEM_HEALTH_RECOVERED: _ALERTS + "; /readyz says it meanwhile",
-    Code.SCHEDULER_STARTUP_FAILED: _SCHEDULER,
-    Code.SCHEDULER_SCHEDULE_UPDATED: _SCHEDULER,
+    Code.SCHEDULER_STARTUP_FAILED: "the clock needs nothing to start; what fails of it later is logged",
+    Code.SCHEDULER_SCHEDULE_UPDATED: (
+        "follows from every scan; the setting that decides it is in the trail when it changes"
+    ),
     Code.SCHEDULER_POLICY_RELOAD_REJECTED: _NO_POLICY_FILES,
     Code.SCHEDULER_POLICY_REVOKED_KEY_REJECTED: _NO_POLICY_FILES,
     Code.SCHEDULER_POLICY_CLAMPED: _NO_POLICY_FILES,

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -25,12 +26,13 @@ from openwatch.posture.types import ScanMark
 from openwatch.rules import capabilities
 from openwatch.rules.resolve import Resolver
 from openwatch.rules.types import Corpus
-from openwatch.scans import documents, trail
+from openwatch.scans import documents, schedule, trail
 from openwatch.scans.collect import Collected, Conversation
 from openwatch.scans.inventory import look
 from openwatch.scans.judge import beyond_rights, judge
 from openwatch.scans.plan import plan
 from openwatch.scans.record import Recorder
+from openwatch.scans.stopping import Stops
 from openwatch.scans.types import Answer, Begun, Found
 from openwatch.scans.visit import Errand, visit
 from openwatch.settings import store
@@ -62,6 +64,7 @@ class Scanner:
         self._corpora = Resolver(corpus)
         self._signer = signer
         self._recorder = Recorder(db, signer)
+        self._stops = Stops()
         self._capabilities = capabilities.needed(corpus)
 
     def scan(self, claim: Claim) -> None:
@@ -69,11 +72,20 @@ class Scanner:
 
         Raise HostError where the host could not be asked: then nothing was recorded but why.
         """
+        with self._stops.watching(claim.id):
+            self._scan(claim)
+
+    def stop(self, scan: UUID) -> None:
+        """Give up a scan that another thread is at; nothing of it is recorded."""
+        self._stops.stop(scan)
+
+    def _scan(self, claim: Claim) -> None:
         started, cpu = clock.monotonic(), time.thread_time()
         try:
             begun = self._begin(claim)
             answer = self._ask(begun, self._noting(claim))
         except errors.OpenWatchError as failure:
+            self._stops.require_wanted(claim.id)
             self._postpone(claim, failure)
             raise
         judged = judge(answer.plan, answer.facts, answer.collected.observations)
@@ -103,8 +115,15 @@ class Scanner:
             reason="server.internal",
             message=job.last_error or "every attempt failed",
         )
-        if row is not None:
-            trail.failed(self._db, job, **row)
+        if row is None:
+            return
+        trail.failed(self._db, job, **row)
+        if job.host is not None:
+            lane = Lane(job.payload["lane"])
+            reason, message = row["reason"], row["message"]
+            schedule.failed(
+                self._db, job.host, "scan", reason=reason, message=message, lane=lane
+            )
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -127,7 +146,7 @@ class Scanner:
     def _ask(self, begun: Begun, note: Callable[[int, int], None]) -> Answer:
         """Ask everything in one trip where the host is as it was known to be."""
         errand = Errand(begun.mark.host, begun.host_id, begun.target, begun.mark.id)
-        with visit(self._db, errand, self._budget(begun.lane), note) as visited:
+        with visit(self._db, errand, self._budget(begun.lane), note, self._stops) as visited:
             return self._converse(visited.talk, begun, visited.host_key)
 
     def _budget(self, lane: Lane) -> float:

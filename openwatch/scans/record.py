@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from openwatch import clock
+from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Facts, Reason
 from openwatch.db import Database, load
 from openwatch.evidence import blobs, chain, layers, manifests
@@ -21,11 +22,11 @@ from openwatch.jobs.types import Claim
 from openwatch.keys.signing import Signer, SigningKey
 from openwatch.posture import history
 from openwatch.posture.ledger import Ledger
-from openwatch.posture.lens import OWN, lenses
-from openwatch.posture.types import Judged, Lens
+from openwatch.posture.lens import ALL, OWN, lenses
+from openwatch.posture.types import Counts, Judged, Lens
 from openwatch.rules import frameworks
 from openwatch.rules.types import Corpus, Framework
-from openwatch.scans import documents, trail
+from openwatch.scans import documents, schedule, trail
 from openwatch.scans.documents import References
 from openwatch.scans.judge import Ruling
 from openwatch.scans.plan import Plan
@@ -109,6 +110,7 @@ class Recorder:
             cost=msgspec.json.encode(found.cost).decode(),
             **evidence,
         )
+        schedule.scanned(db, mark.host, begun.lane, _standing(db, mark.host))
         chain.extend(db, self._signer.current(), mark.key)
         trail.completed(
             db,
@@ -174,6 +176,12 @@ class Recorder:
             found = lenses((f.id, f.family, f.title, rules) for f, rules in fitting)
             kept = self._views[platform] = _View(corpus.frameworks, found, references)
         return kept.lenses, kept.references
+
+
+def _standing(db: Database, host: int) -> Counts:
+    """Return how many of all rules of a host stand where, whichever lane asked them."""
+    found = history.frameworks_of(db, host, scope=EVERYTHING)
+    return next((one.counts for one in found if one.name == ALL.name), Counts())
 
 
 def _judged(plan: Plan, recorded: Mapping[str, Ruling]) -> Iterator[Judged]:

@@ -44,8 +44,18 @@ class Trigger(enum.StrEnum):
     SCHEDULED = "scheduled"
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How many of a scan's questions have been answered."""
+
+    done: int
+    total: int
+
+
 class Scan(msgspec.Struct, frozen=True):
-    """A scan's row; `reason` and `message` say why it failed."""
+    """A scan's row; `reason` and `message` say why it failed.
+
+    `progress` is known of a single scan that runs, once it has begun to ask.
+    """
 
     id: UUID
     host_id: UUID
@@ -68,6 +78,7 @@ class Scan(msgspec.Struct, frozen=True):
     rules_fail: int
     rules_skipped: int
     rules_error: int
+    progress: Progress | None = None
 
 
 class Latest(msgspec.Struct, frozen=True):
@@ -239,6 +250,9 @@ def _answer(
 
 
 def _scan(row: dict[str, object]) -> Scan:
+    progress = row.pop("progress", None)
+    if isinstance(progress, str):
+        row["progress"] = msgspec.json.decode(progress)
     return msgspec.convert(row, Scan, builtin_types=(bytes,))
 
 

@@ -7,8 +7,9 @@ SELECT id, status FROM scans
  WHERE host = :host AND lane = :lane AND status IN ('queued', 'running')
  ORDER BY queued_at DESC LIMIT 1
 
--- scan: one scan, of a host that may have been deleted since
-SELECT s.id, h.id AS host_id, h.hostname, host(h.ip_address) AS ip_address, s.lane, s.status,
+-- scan: one scan, of a host that may have been deleted since; while it runs, how far it is
+SELECT (SELECT j.progress::text FROM job_queue j
+         WHERE j.id = s.id AND s.status = 'running' AND j.status = 'running') AS progress, s.id, h.id AS host_id, h.hostname, host(h.ip_address) AS ip_address, s.lane, s.status,
        s.complete, s.trigger_source, s.reason, s.message, s.queued_at, s.started_at,
        s.finished_at, s.observed_at, s.corpus, s.manifest, s.verdicts,
        coalesce(s.rules_pass, 0) AS rules_pass, coalesce(s.rules_fail, 0) AS rules_fail,

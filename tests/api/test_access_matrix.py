@@ -76,6 +76,7 @@ BODIES: dict[str, Callable[[str], Any]] = {
         "session_absolute_timeout_seconds": 43200,
     },
     "postHosts": lambda name: {"hostname": f"{name}x", "ip_address": "192.0.2.9"},
+    "postScansStart": lambda name: {"q": f"{name}s"},
     "patchHostByID": lambda _: {"port": 2222},
     "postCredentialClone": lambda _: {"scope": "system"},
     "postHostKeysApprove": lambda _: {"fingerprint": KEY.fingerprint},

@@ -15,7 +15,7 @@ from openwatch.clock import Instant
 from openwatch.fleet import hosts
 from openwatch.scans import store
 from openwatch.scans.documents import CheckRecord, RuleRecord
-from openwatch.scans.store import Answer, Scan, Trigger
+from openwatch.scans.store import Answer, Progress, Scan, Trigger
 from openwatch.web.operations import Context, Operation
 from openwatch.web.paging import PageQuery, cursor_of, page_of
 
@@ -36,7 +36,7 @@ class ScanSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A scan. `policy_version` names the rules it was judged by, "" where nothing was judged.
 
     `complete` is false where some questions had no answer; `reason` and `message` say why a scan
-    failed or waits for another attempt.
+    failed or waits for another attempt. `progress` is that of a single scan that runs.
     """
 
     scan_id: UUID
@@ -57,6 +57,7 @@ class ScanSummary(msgspec.Struct, frozen=True, kw_only=True):
     rules_fail: int
     rules_skipped: int
     rules_error: int
+    progress: Progress | None = None
 
 
 class ScanList(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -202,6 +203,7 @@ def _summary(scan: Scan) -> ScanSummary:
         rules_fail=scan.rules_fail,
         rules_skipped=scan.rules_skipped,
         rules_error=scan.rules_error,
+        progress=scan.progress,
     )
 
 
