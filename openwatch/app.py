@@ -124,11 +124,13 @@ def serve(config: Config) -> int:
 def worker(config: Config) -> int:
     """Run jobs until told to stop; return the exit status."""
     from openwatch.db.listen import Listener
+    from openwatch.fleet import intelligence
     from openwatch.health import trial
     from openwatch.jobs.loop import Worker
     from openwatch.jobs.queue import CHANNEL
     from openwatch.keys.signing import SigningKey
     from openwatch.scans.jobs import Scanner
+    from openwatch.scans.survey import Surveyor
 
     _announce("worker")
     (vault, credential_keys), corpus = _vault(config), rules(config)
@@ -139,6 +141,7 @@ def worker(config: Config) -> int:
             change.note(db, corpus)
         signing_key = SigningKey(db, vault, "scan")
         scanner = Scanner(db=db, vault=vault, config=config, corpus=corpus, signer=signing_key)
+        surveyor = Surveyor(db=db, vault=vault, config=config, corpus=corpus)
         listener = Listener(connector(dsn.parse(config.database.dsn)), [CHANNEL])
         running = Worker(
             db,
@@ -146,6 +149,7 @@ def worker(config: Config) -> int:
             {
                 "scan": scanner.scan,
                 "filesystem_scan": scanner.scan,
+                intelligence.JOB: surveyor.survey,
                 trial.TYPE: trial.Trial(db).run,
             },
             burials={"scan": scanner.bury, "filesystem_scan": scanner.bury},
