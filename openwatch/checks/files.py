@@ -14,7 +14,8 @@ from openwatch.checks.answers import hindered as is_hindered
 from openwatch.checks.types import Observation, Probe, Reason, Verdict
 
 _FILE_LIMIT = 1 << 18
-_NO_MATCH = re.compile(rb"/\*[^/]*: No such file or directory")
+# What a pattern found nothing for, and what it found that no program reads as a file.
+_NO_MATCH = re.compile(rb"/\*[^/]*: No such file or directory|/[^/]+: Is a directory$")
 
 _DESCRIBED = re.compile(
     r"([0-7]{1,5}) (\d+) (\d+) (\S+) (\S+) (regular file|regular empty file|directory"
@@ -124,7 +125,7 @@ def state_of_all(  # noqa: PLR0911 - one line of the verdict table each
 
 
 def _complaints(observation: Observation) -> list[bytes]:
-    """Return what standard error says beside that a pattern matched no file."""
+    """Return what standard error says beside that a pattern matched no file, or a directory."""
     lines = [line for line in observation.stderr.split(b"\n") if line.strip()]
     return [line for line in lines if not _NO_MATCH.search(line)]
 

@@ -143,7 +143,8 @@ def _blocks(observation: Observation, parts: _Parts) -> _Answers:
     """
     took = observation.milliseconds // len(parts)
     if observation.exit != 0 and not observation.stdout:
-        if any(name.encode() in observation.stderr for name in parts):
+        refused = b"denie" in observation.stderr.lower()  # which may be meant for one of them
+        if refused or any(name.encode() in observation.stderr for name in parts):
             return None
         alike = msgspec.structs.replace(observation, milliseconds=took)
         return {part.id: alike for part in parts.values()}

@@ -23,7 +23,7 @@ _KINDS = (
     *("service", "socket", "timer", "target", "path", "mount", "automount", "swap", "slice"),
     *("scope", "device"),
 )
-# A script of /etc/init.d is `generated`, switched on or not; what wants it tells.
+# A service out of /etc/init.d is `generated`, switched on or not; what wants it tells.
 ENABLED = frozenset({"enabled", "enabled-runtime", "generated, wanted"})
 STARTS = ENABLED | {"static", "generated"}  # counts as `enabled: true`
 RUNS = frozenset({"active", "reloading", "refreshing"})
@@ -50,10 +50,12 @@ class Unit(msgspec.Struct, frozen=True):
         """The unit file's state, `missing` where there is no such unit."""
         if not self.is_known:
             return "missing"
+        if self.file == "generated" and self.pulled:
+            return "generated, wanted"
+        if self.file == "generated" and self.id.endswith(".service"):
+            return "generated, not wanted"
         if self.file:
-            return (
-                "generated, wanted" if self.file == "generated" and self.pulled else self.file
-            )
+            return self.file
         # In memory without a unit file: made by systemd itself or by a generator.
         return "masked" if self.load == "masked" else "generated"
 

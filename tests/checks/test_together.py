@@ -269,6 +269,7 @@ def test_nobody_answering_for_systemd_is_the_same_answer_for_every_unit():
         Observation(
             1, stderr=b"Unit name ssh.service is neither a valid invocation ID nor unit name."
         ),
+        Observation(1, stderr=b"Failed to get properties: Access denied"),
         Observation(1, ("\n".join([block("cron.service"), block("ssh.service")])).encode()),
         Observation(
             0, ("\n".join([block("cron.service"), block("ssh.service")])).encode(), b"odd"
