@@ -14,6 +14,7 @@ import msgspec
 from openwatch import clock
 from openwatch.db import Database, load
 from openwatch.evidence import chain, collector
+from openwatch.fleet import intelligence
 from openwatch.keys.signing import Signer
 from openwatch.posture import history
 
@@ -37,6 +38,7 @@ def forget(db: Database, signer: Signer) -> Removed:
     floor = history.floor(db)
     if floor is None:
         return Removed(0, 0, 0)
+    intelligence.forget(db, floor)
     instant = clock.rfc3339(floor)
     hosts = [row[0] for row in db.tuples(_QUERIES["hosts_before"], floor=instant)]
     scans = sum(db.retrying(_Trim(db, signer, host, floor)) for host in hosts)
