@@ -11,7 +11,7 @@ import ctypes
 import gc
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -23,7 +23,9 @@ from openwatch.db import migrate as migrations
 from openwatch.db.connect import connector, open_database
 from openwatch.health.processes import Heartbeat, Kind
 from openwatch.jobs import supervisor
+from openwatch.jobs.periodic import Clock, Periodic
 from openwatch.keys import sealed, watch
+from openwatch.keys.signing import SigningKey
 from openwatch.rules import change, trust
 from openwatch.rules.load import load as load_rules
 from openwatch.rules.types import Corpus
@@ -87,6 +89,7 @@ def serve(config: Config) -> int:
             roles.ensure_built_in(db)
             sealed.require_not_retired(db, vault.primary)
             sealed.tell_lost(db, vault)
+            note_pauses(db)
         services = Services(config=config, db=db, vault=vault, tokens=tokens, corpus=corpus)
         server = Server(
             create_app(services, ALL),
@@ -104,6 +107,7 @@ def serve(config: Config) -> int:
             watch.Watch(credential_keys, jwt_keys),
             _audited(config, db, vault),
             _heartbeat(db, "serve", vault, credential_keys),
+            Clock(db, periodic(SigningKey(db, vault, "scan"))),
             contextlib.closing(services.events),
             metrics,
             supervisor.Supervisor(config),
@@ -127,8 +131,7 @@ def worker(config: Config) -> int:
     from openwatch.fleet import intelligence
     from openwatch.health import trial
     from openwatch.jobs.loop import Worker
-    from openwatch.jobs.queue import CHANNEL
-    from openwatch.keys.signing import SigningKey
+    from openwatch.jobs.queue import CHANNEL, STOPPED
     from openwatch.scans.jobs import Scanner
     from openwatch.scans.survey import Surveyor
 
@@ -142,7 +145,7 @@ def worker(config: Config) -> int:
         signing_key = SigningKey(db, vault, "scan")
         scanner = Scanner(db=db, vault=vault, config=config, corpus=corpus, signer=signing_key)
         surveyor = Surveyor(db=db, vault=vault, config=config, corpus=corpus)
-        listener = Listener(connector(dsn.parse(config.database.dsn)), [CHANNEL])
+        listener = Listener(connector(dsn.parse(config.database.dsn)), [CHANNEL, STOPPED])
         running = Worker(
             db,
             listener,
@@ -153,6 +156,7 @@ def worker(config: Config) -> int:
                 trial.TYPE: trial.Trial(db).run,
             },
             burials={"scan": scanner.bury, "filesystem_scan": scanner.bury},
+            stops={"scan": scanner.stop, "filesystem_scan": scanner.stop},
             longest=max(config.scan.budget_seconds, config.scan.filesystem_budget_seconds)
             + 600,
             threads=config.server.scan_concurrency,
@@ -164,6 +168,7 @@ def worker(config: Config) -> int:
                 watch.Watch(credential_keys),
                 life.running(db, "worker"),
                 _heartbeat(db, "worker", vault, credential_keys),
+                Clock(db, periodic(signing_key)),
             ):
                 _settle()
                 running.run()
@@ -177,6 +182,57 @@ def inherited_worker() -> int:
     config = supervisor.inherited()
     log.configure(config.logging.level, config.logging.format)
     return worker(config)
+
+
+# -- what returns by itself --------------------------------------------------------------------
+
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+
+
+def periodic(signing_key: SigningKey) -> Mapping[str, Periodic]:
+    """Return what is done again and again, in whichever process keeps the clock."""
+    from openwatch.accounts import sweeping as sign_ins
+    from openwatch.fleet import discovery
+    from openwatch.health import processes
+    from openwatch.jobs import queue
+    from openwatch.posture import upkeep
+    from openwatch.scans import retention, schedule
+    from openwatch.stream import journal
+    from openwatch.web import sweeping as requests
+
+    return {
+        "scans.dispatch": Periodic(schedule.EVERY, schedule.dispatch),
+        "intelligence.dispatch": Periodic(schedule.EVERY, discovery.look_when_due),
+        "history.months": Periodic(_DAY, upkeep.make_months),
+        "history.forget": Periodic(
+            _DAY, lambda db: retention.forget(db, signing_key.current())
+        ),
+        "queue.sweep": Periodic(_HOUR, queue.sweep),
+        "stream.sweep": Periodic(_MINUTE, journal.sweep),
+        "processes.sweep": Periodic(_MINUTE, processes.sweep),
+        "requests.sweep": Periodic(_MINUTE, requests.sweep),
+        "sign_ins.sweep": Periodic(_HOUR, sign_ins.sweep),
+    }
+
+
+def note_pauses(db: Database) -> None:
+    """Say in the log what is paused by a setting: a clock that stands still looks like a dead one."""
+    from openwatch.settings import clocks, store
+
+    paused = {
+        "scan": store.get(db, clocks.SCAN).value.is_paused,
+        "intelligence": store.get(db, clocks.INTELLIGENCE).value.is_paused,
+        "discovery": store.get(db, clocks.DISCOVERY).value.is_paused,
+    }
+    for name in (name for name, is_paused in paused.items() if is_paused):
+        log.event(
+            logger,
+            logging.WARNING,
+            "clock.paused",
+            f"{name} is paused by its setting: nothing of it happens by itself until"
+            f" PUT /api/v1/system/{name}/config says otherwise",
+            setting=name,
+        )
 
 
 # -- parts -------------------------------------------------------------------------------------
@@ -203,7 +259,6 @@ def _audited(config: Config, db: Database, vault: Vault) -> Iterator[None]:
     from openwatch.audit import chain, receivers
     from openwatch.audit.forward import Forwarder
     from openwatch.audit.sealer import Sealer
-    from openwatch.keys.signing import SigningKey
 
     with contextlib.ExitStack() as stack:
         for receiver in receivers.configured(config.audit):

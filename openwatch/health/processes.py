@@ -12,15 +12,13 @@ from uuid import UUID
 
 import msgspec
 
-from openwatch import __version__, clock, errors, ids, log
+from openwatch import __version__, errors, ids, log
 from openwatch.clock import Instant
 from openwatch.db import Database, load
-from openwatch.stream import journal
 
 EVERY = 10.0  # seconds between two beats
 ALIVE = 45.0  # seconds after its last beat for which a process counts as alive
 _FORGOTTEN = 3600.0  # seconds after which the row of one that ended without a word goes
-_SWEEP_EVERY = 60.0
 _QUERIES = load("openwatch.health")
 _log = logging.getLogger(__name__)
 
@@ -48,8 +46,13 @@ def live(db: Database) -> tuple[Process, ...]:
     return msgspec.convert(db.rows(_QUERIES["live"], seconds=ALIVE), tuple[Process, ...])
 
 
+def sweep(db: Database) -> None:
+    """Forget the processes that ended without a word long ago."""
+    db.run(_QUERIES["sweep"], seconds=_FORGOTTEN)
+
+
 class Heartbeat:
-    """Keeps this process's row for the length of a block, and sweeps what is old beside it.
+    """Keeps this process's row for the length of a block.
 
     The first beat has been written when the block begins: no process holds keys unseen.
     """
@@ -68,7 +71,6 @@ class Heartbeat:
         self._kind = kind
         self._key_ids = key_ids
         self._every = every
-        self._sweep_due = 0.0
         self._is_stopping = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -103,7 +105,6 @@ class Heartbeat:
                 return
             try:
                 self._beat()
-                self._sweep()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next beat is tried
                 if not is_lost:
                     log.event(
@@ -127,11 +128,3 @@ class Heartbeat:
                 version=__version__,
                 key_ids=list(self._key_ids()),
             )
-
-    def _sweep(self) -> None:
-        if clock.monotonic() < self._sweep_due:
-            return
-        self._sweep_due = clock.monotonic() + _SWEEP_EVERY
-        with self._db.scope():
-            self._db.run(_QUERIES["sweep"], seconds=_FORGOTTEN)
-            journal.sweep(self._db)

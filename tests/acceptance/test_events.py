@@ -30,6 +30,7 @@ from openwatch.keys import files
 from openwatch.scans import store
 from openwatch.scans.store import Trigger
 from tests.api.test_tls import trusting, write_pair
+from tests.stillness import stop_clocks
 
 OPENWATCH = Path(sys.executable).with_name("openwatch")
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("OPENWATCH_")}
@@ -120,6 +121,7 @@ def bearer(database: Database, environ: dict[str, str]) -> dict[str, str]:
 def test_a_scan_of_one_servers_worker_is_told_by_the_other_until_that_stops(
     database: Database, environ: dict[str, str], bearer: dict[str, str], tmp_path: Path
 ) -> None:
+    stop_clocks(database)
     with contextlib.ExitStack() as stack:
         near = Program(environ, tmp_path, workers=0)
         stack.callback(near.stop)

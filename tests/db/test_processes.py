@@ -56,7 +56,8 @@ def test_who_ended_without_a_word_is_dead_soon_and_swept_later(database: Databas
     database.run(LOST, age="2 hours")
     database.run(LOST, age="5 minutes")
     with Heartbeat(database, "worker", list, every=0.05):
-        assert until(lambda: database.value(COUNT) == 2)
+        processes.sweep(database)
+        assert database.value(COUNT) == 2
         assert [p.host for p in processes.live(database)] != ["gone"]
         assert len(processes.live(database)) == 1
 
