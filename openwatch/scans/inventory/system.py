@@ -135,7 +135,7 @@ def _mounts(
     found = content(observations, _MOUNTS)
     if found is None or isinstance(found, Hindrance):
         return found or Hindrance.FAILED
-    rows = [row.split(" ") for row in text(redact(found.encode()).content).split("\n")]
+    rows = [row.split(" ") for row in found.split("\n")]
     rows = [row for row in rows if len(row) >= 4]
     automatic = {_plain(row[1]) for row in rows if row[2] == "autofs"}
     mounts: dict[str, str] = {}
@@ -143,8 +143,11 @@ def _mounts(
         path = _plain(row[1])
         is_automatic = path in automatic or any(path.startswith(f"{a}/") for a in automatic)
         if not is_automatic and not _PASSING_MOUNTS.match(path):
-            mounts[path] = _plain(row[0])  # the last one on a point hides those before
-    return mounts or Hindrance.FAILED
+            mounts[path] = row[0]  # the last one on a point hides those before
+    sources = "\n".join(mounts.values())  # an address may hold a password
+    shown = redact(sources.encode()).content.decode("utf-8", "replace").split("\n")
+    named = {path: _plain(source) for path, source in zip(mounts, shown, strict=True)}
+    return named or Hindrance.FAILED
 
 
 def _plain(escaped: str) -> str:
