@@ -38,7 +38,6 @@ ABSENT: Mapping[Code, str] = {
     Code.HOST_PLATFORM_DETECTED: "a scan's own record has the facts it found",
     Code.HOST_INTELLIGENCE_REFRESHED: _METRICS
     + "; what a look at a host found changed is told",
-    Code.HOST_BULK_IMPORTED: "the contract has no such operation; each host is added by itself",
     Code.ACCOUNT_SUDO_FAILURE_THRESHOLD: _LOGS,
     Code.SECURITY_LOGIN_NEW_SOURCE_IP: _LOGS,
     Code.SECURITY_LOGIN_FAILED_THRESHOLD: _LOGS,

@@ -62,7 +62,7 @@ def create(
 
     Only the program's own set-up names another transport; no operation of the API does.
     """
-    values = _checked(msgspec.structs.asdict(new))
+    values = checked(msgspec.structs.asdict(new))
     host_id = ids.new_id()
     with _duplicates_named(), db.atomic():
         ways.hold(db, None, new.jump_hosts, scope=scope)
@@ -106,7 +106,7 @@ def change(db: Database, host_id: UUID, changes: Mapping[str, Any], *, scope: Sc
         raise errors.InvalidInput(
             f"{unknown[0]} of a host cannot be changed.", code="hosts.invalid_input"
         )
-    values = _checked(changes)
+    values = checked(changes)
     with _duplicates_named(), db.atomic():
         if "jump_hosts" in values:
             ways.hold(db, host_id, values["jump_hosts"], scope=scope)
@@ -147,24 +147,24 @@ def hold(db: Database, host_id: UUID, *, scope: Scope) -> int:
     return int(key)
 
 
-def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+def checked(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values as they are stored. Raise InvalidInput with the field."""
-    checked = dict(values)
+    stored = dict(values)
     for field, longest in _LONGEST.items():
-        if isinstance(checked.get(field), str):
-            _require_line(field, checked[field], longest)
-            if field in ("hostname", "environment") and not checked[field]:
+        if isinstance(stored.get(field), str):
+            _require_line(field, stored[field], longest)
+            if field in ("hostname", "environment") and not stored[field]:
                 raise _invalid(field, "must not be empty")
-    text = checked.get("description") or ""
+    text = stored.get("description") or ""
     if len(text) > _LONGEST_TEXT or "\0" in text:
         raise _invalid("description", f"must have at most {_LONGEST_TEXT} characters")
-    if "ip_address" in checked:
-        checked["ip_address"] = _address(checked["ip_address"])
-    if "port" in checked and not 1 <= checked["port"] <= 65535:
+    if "ip_address" in stored:
+        stored["ip_address"] = _address(stored["ip_address"])
+    if "port" in stored and not 1 <= stored["port"] <= 65535:
         raise _invalid("port", "must be between 1 and 65535")
-    if "tags" in checked:
-        checked["tags"] = _tags(checked["tags"])
-    return checked
+    if "tags" in stored:
+        stored["tags"] = _tags(stored["tags"])
+    return stored
 
 
 def _tags(tags: Sequence[str]) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from openwatch.db import Database, load
 
 _QUERIES = load("openwatch.fleet")
@@ -18,3 +20,8 @@ def record(db: Database, host: int) -> None:
         return
     db.run(_QUERIES["close_period"], key=host, at=at)
     db.run(_QUERIES["open_period"], key=host, at=at)
+
+
+def record_all(db: Database, hosts: Sequence[int]) -> None:
+    """Do what `record` does for many hosts (their keys) at once."""
+    db.run(_QUERIES["record_periods"], keys=list(hosts))

@@ -72,6 +72,28 @@ SELECT h.key, coalesce(nullif(h.display_name, ''), h.hostname), h.environment, h
   FROM hosts h
  WHERE h.key = :key
 
+-- record_periods: close and open the periods of all hosts whose facts differ from their open one
+WITH due AS (
+    SELECT h.key, coalesce(nullif(h.display_name, ''), h.hostname) AS name, h.environment, h.tags,
+           h.os_family, h.os_version, h.deleted_at IS NOT NULL AS deleted,
+           greatest(clock_timestamp(), f.since + interval '1 microsecond') AS at
+      FROM hosts h
+      LEFT JOIN host_facts f ON f.host = h.key AND f.until = 'infinity'
+     WHERE h.key = ANY (:keys::integer[])
+       AND (f.host IS NULL
+            OR (f.name, f.environment, f.tags, f.os_family, f.os_version, f.deleted)
+               IS DISTINCT FROM (coalesce(nullif(h.display_name, ''), h.hostname), h.environment,
+                                 h.tags, h.os_family, h.os_version, h.deleted_at IS NOT NULL))
+), closed AS (
+    UPDATE host_facts f SET until = d.at FROM due d WHERE f.host = d.key AND f.until = 'infinity'
+    RETURNING f.host
+)
+-- The count has every period closed before the first of their successors is opened.
+INSERT INTO host_facts (host, name, environment, tags, os_family, os_version, deleted, since)
+SELECT d.key, d.name, d.environment, d.tags, d.os_family, d.os_version, d.deleted, d.at
+  FROM due d
+ WHERE (SELECT count(*) FROM closed) >= 0
+
 -- store_facts: what a scan found out about a host, written only where it is news
 UPDATE hosts
    SET os_family = :os_family, os_version = :os_version, architecture = :architecture,

@@ -23,12 +23,7 @@ def hold(db: Database, host_id: UUID | None, jumps: Sequence[UUID], *, scope: Sc
     All in one order, so that two callers never wait for each other. Raise InvalidInput
     (hosts.invalid_input) for a way that leads nowhere.
     """
-    if len(jumps) > _MOST:
-        raise _invalid(f"may hold at most {_MOST}")
-    if len(set(jumps)) < len(jumps):
-        raise _invalid("names a host twice")
-    if host_id in jumps:
-        raise _invalid("names the host itself")
+    require_sound(host_id, jumps)
     ids = [*jumps] if host_id is None else [host_id, *jumps]
     rows = {
         row["id"]: row for row in db.rows(_QUERIES["hold_way"], ids=ids, groups=scope.parameter)
@@ -42,6 +37,16 @@ def hold(db: Database, host_id: UUID | None, jumps: Sequence[UUID], *, scope: Sc
             raise _invalid(f"names no host: {jump}")
         if not _is_reached_over_ssh(rows[jump]):
             raise _invalid(f"names {rows[jump]['hostname']}, which is not reached over SSH")
+
+
+def require_sound(host_id: UUID | None, jumps: Sequence[UUID]) -> None:
+    """Return where a way could lead to a host. Raise InvalidInput (hosts.invalid_input)."""
+    if len(jumps) > _MOST:
+        raise _invalid(f"may hold at most {_MOST}")
+    if len(set(jumps)) < len(jumps):
+        raise _invalid("names a host twice")
+    if host_id in jumps:
+        raise _invalid("names the host itself")
 
 
 def require_unused(db: Database, host_id: UUID) -> None:

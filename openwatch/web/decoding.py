@@ -15,7 +15,7 @@ import msgspec
 
 from openwatch import errors
 from openwatch.web.operations import Operation
-from openwatch.web.requests import MAX_BODY
+from openwatch.web.requests import most_body
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _WHERE = re.compile(r" - at `(?P<path>[^`]*)`$")
@@ -99,12 +99,12 @@ def raw_body(req: falcon.Request) -> bytes:
     known: bytes | None = req.context.get("body")
     if known is not None:
         return known
-    announced = req.content_length or 0
-    if announced > MAX_BODY:
-        raise _too_large(announced)
-    raw: bytes = req.bounded_stream.read(MAX_BODY + 1)
-    if len(raw) > MAX_BODY:
-        raise _too_large(len(raw))
+    most, announced = most_body(req.path), req.content_length or 0
+    if announced > most:
+        raise _too_large(announced, most)
+    raw: bytes = req.bounded_stream.read(most + 1)
+    if len(raw) > most:
+        raise _too_large(len(raw), most)
     req.context.body = raw
     return raw
 
@@ -162,9 +162,9 @@ def _bad_format(name: str, expected: str) -> errors.InvalidInput:
     )
 
 
-def _too_large(size: int) -> errors.TooLarge:
+def _too_large(size: int, most: int) -> errors.TooLarge:
     return errors.TooLarge(
-        f"The body is larger than {MAX_BODY} bytes.", max_bytes=MAX_BODY, actual_bytes=size
+        f"The body is larger than {most} bytes.", max_bytes=most, actual_bytes=size
     )
 
 

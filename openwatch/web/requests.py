@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import http
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +18,8 @@ from openwatch.web import headers, problems
 from openwatch.web.stream import Stream
 
 MAX_BODY = 1024 * 1024
+# A file with the hosts of a whole fleet; nothing else that is sent needs more than the rest.
+LARGER_BODIES: Mapping[str, int] = {"/api/v1/hosts:import": 8 * MAX_BODY}
 _TASK = "openwatch.task"
 _SHORT = 15 * 1024  # bytes of a body that fit into one TLS record with their headers
 _VERSIONS = ("1.0", "1.1")
@@ -24,14 +28,21 @@ _ENCODING = re.compile(rb"\r\ntransfer-encoding:([^\r]*)", re.IGNORECASE)
 
 _SENTENCES = {
     400: ("validation.malformed", "The request is not well-formed HTTP/1.1."),
-    413: ("validation.body_too_large", f"The body is larger than {MAX_BODY} bytes."),
+    413: ("validation.body_too_large", "The body is larger than is allowed here."),
     431: ("validation.headers_too_large", "The request's headers are larger than 64 KiB."),
     501: ("validation.malformed", "This transfer encoding is not supported; use chunked."),
 }
 
 
+def most_body(path: str) -> int:
+    """Return how many bytes the body of a request to a path may have."""
+    return LARGER_BODIES.get(path, MAX_BODY)
+
+
 class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress is untyped
     """Refuse what two servers could read differently (RFC 9112 sections 3.2 and 6.3)."""
+
+    adj: Any
 
     def parse_header(self, header_plus: bytes) -> None:
         """Read the headers. Raise ParsingError where the message's end or host is in doubt."""
@@ -53,6 +64,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress is untyped
             raise ParsingError("Host is missing")
         if "," in names.get("HOST", ""):
             raise ParsingError("Host is given twice")
+        if self.path in LARGER_BODIES:
+            self.adj = copy.copy(self.adj)
+            self.adj.max_request_body_size = most_body(self.path) + 1
 
 
 class ErrorTask(_ErrorTask):  # type: ignore[misc] # waitress is untyped
@@ -63,7 +77,8 @@ class ErrorTask(_ErrorTask):  # type: ignore[misc] # waitress is untyped
         status = int(self.request.error.code)
         correlation_id = ids.correlation_id()
         code, message = _SENTENCES.get(status, ("server.internal", "Something went wrong."))
-        detail: dict[str, Any] = {"max_bytes": MAX_BODY} if status == 413 else {}
+        most = most_body(getattr(self.request, "path", ""))
+        detail: dict[str, Any] = {"max_bytes": most} if status == 413 else {}
         body = msgspec.json.encode(
             problems.simple(status, code, message, correlation_id, **detail)
         )

@@ -78,6 +78,10 @@ BODIES: dict[str, Callable[[str], Any]] = {
     "postHosts": lambda name: {"hostname": f"{name}x", "ip_address": "192.0.2.9"},
     "postScansStart": lambda name: {"q": f"{name}s"},
     "patchHostByID": lambda _: {"port": 2222},
+    "postHostsImport": lambda name: {
+        "format": "csv",
+        "content": f"hostname,ip_address\n{name}y,192.0.2.9\n",
+    },
     "postCredentialClone": lambda _: {"scope": "system"},
     "postHostKeysApprove": lambda _: {"fingerprint": KEY.fingerprint},
     "postHostKeysReject": lambda _: {"fingerprint": KEY.fingerprint},
