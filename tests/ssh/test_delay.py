@@ -62,13 +62,14 @@ def asked(port: int, size: int) -> float:
 )
 def test_an_echo_takes_the_round_trips_that_it_would_take(echo: int, size: int, rtts: int):
     with Delay(echo, RTT) as there:
-        took = asked(there.port, size) / RTT
+        # The quickest of five: a busy machine adds to it and never takes away.
+        took = min(asked(there.port, size) for _ in range(5)) / RTT
     assert rtts <= took + 0.01 <= rtts + 0.9
 
 
 def test_without_delay_it_costs_next_to_nothing(echo: int):
     with Delay(echo, 0.0) as there:
-        assert asked(there.port, 100_000) < RTT
+        assert min(asked(there.port, 100_000) for _ in range(5)) < RTT
 
 
 def test_an_upstream_that_refuses_ends_the_connection():
