@@ -27,6 +27,7 @@ from openwatch.checks.types import Probe  # noqa: E402
 from openwatch.fleet import hosts  # noqa: E402
 from openwatch.rules import capabilities  # noqa: E402
 from openwatch.scans.collect import Collected, Conversation  # noqa: E402
+from openwatch.scans.inventory import look  # noqa: E402
 from openwatch.scans.jobs import Scanner  # noqa: E402
 from openwatch.scans.plan import Plan, plan  # noqa: E402
 from openwatch.ssh.connect import connect  # noqa: E402
@@ -67,7 +68,8 @@ class Real:
         names = capabilities.needed(stand.corpus)
         self.detection = capabilities.detection_probe(names)
         self.plan: Plan = self._planned(names)
-        self.questions: list[Probe] = [self.detection, *self.plan.probes]
+        asked = [self.detection, *self.plan.probes, *look.probes(self.facts)]
+        self.questions: list[Probe] = list({probe.id: probe for probe in asked}.values())
 
     def scan(self, port: int) -> float:
         """Seconds of a whole scan through a port, recording included."""
@@ -118,9 +120,8 @@ class Real:
 
     def _planned(self, names: frozenset[str]) -> Plan:
         with self._talk() as talk:
-            return plan(
-                self.stand.corpus, capabilities.parse(talk.detect(self.detection.script), names)
-            )
+            self.facts = capabilities.parse(talk.detect(self.detection.script), names)
+            return plan(self.stand.corpus, self.facts)
 
     @contextmanager
     def _talk(self) -> Iterator[Conversation]:

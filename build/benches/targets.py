@@ -32,6 +32,7 @@ from paramiko import common  # noqa: E402
 from openwatch.rules import capabilities  # noqa: E402
 from openwatch.rules.types import Corpus  # noqa: E402
 from openwatch.scans.collect import Conversation  # noqa: E402
+from openwatch.scans.inventory import look  # noqa: E402
 from openwatch.scans.plan import plan  # noqa: E402
 from openwatch.ssh import keys  # noqa: E402
 from openwatch.ssh.local import local_session  # noqa: E402
@@ -71,7 +72,7 @@ def record(corpus: Corpus) -> Recording:
         detected = talk.detect(detection.script)
         facts = capabilities.parse(detected, names)
         planned = plan(corpus, facts)
-        got = talk.ask([detection, *planned.probes])
+        got = talk.ask([detection, *planned.probes, *look.probes(facts)])
     finally:
         talk.close()
         tap.close()
