@@ -11,7 +11,7 @@ from openwatch.accounts.types import EVERYTHING
 from openwatch.checks.types import Probe
 from openwatch.db import Database, Query
 from openwatch.fleet import hosts
-from openwatch.scans import jobs
+from openwatch.scans import visit
 from openwatch.scans.collect import Collected, Conversation
 from tests.ssh.fleet import Fleet
 from tests.ssh.machine import Sshd
@@ -38,7 +38,7 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             seen.append("ask")
             return super().ask(probes)
 
-    monkeypatch.setattr(jobs, "Conversation", Watched)
+    monkeypatch.setattr(visit, "Conversation", Watched)
     return seen
 
 
