@@ -16,6 +16,7 @@ from openwatch import errors
 MOST = 20_000  # hosts of one file
 MOST_GROUPS = 1_000
 DEEPEST = 32  # groups within groups
+LONGEST_LINE = 65_536  # characters: what is longer is no inventory
 GROUP_TAG = "group:"  # and the group's name: the tag of a host that a file puts into a group
 
 _NUMBER = re.compile(r"[0-9]{1,5}")

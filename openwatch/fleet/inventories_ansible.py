@@ -24,6 +24,7 @@ from openwatch.fleet.inventories import (
     unreadable,
 )
 
+_MOST_MENTIONS = 5 * MOST  # of hosts: one may be in several groups
 _RANGE = re.compile(r"\[([0-9]+|[A-Za-z]):([0-9]+|[A-Za-z])(?::([0-9]{1,6}))?\]")
 _WITH_PORT = re.compile(r"(?P<name>(?:[^:\s\[\]]|\[[^\]\s]*\])+):(?P<port>[0-9]{1,5})")
 _JUMP_OPTION = re.compile(r"proxyjump\s*[= ]\s*(.+)", re.IGNORECASE)
@@ -71,6 +72,7 @@ class Inventories:
         self._problems: list[Entry] = []
         self._over: dict[str, tuple[str, ...]] = {}
         self._levels: dict[str, int] = {}
+        self._mentions = 0
 
     def problem(self, line: int, sentence: str, hostname: str = "") -> None:
         """Tell a line that cannot be taken."""
@@ -104,6 +106,9 @@ class Inventories:
         except ValueError as error:
             self.problem(line, str(error), pattern[:256])
             return
+        self._mentions += len(names)
+        if self._mentions > _MOST_MENTIONS:
+            raise unreadable("It names hosts far too often; import it in several parts.", line)
         for name in names:
             bare = name[1:-1] if name.startswith("[") and name.endswith("]") else name
             known = self._hosts.get(bare)

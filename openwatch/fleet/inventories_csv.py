@@ -50,7 +50,7 @@ def read(text: str) -> Inventory:
     lines = _lines(text, delimiter, skipped)
     _, head = next(lines, (1, []))
     if isinstance(head, str):
-        raise unreadable(head, 1 + skipped)
+        raise unreadable(f"{head}.", 1 + skipped)
     columns, notes = _columns(head)
     entries: list[Entry] = []
     for line, cells in lines:

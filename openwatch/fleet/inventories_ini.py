@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 
-from openwatch.fleet.inventories import Inventory
+from openwatch.fleet.inventories import LONGEST_LINE, Inventory
 from openwatch.fleet.inventories_ansible import USED, Inventories, Variables
 
 _SECTION = re.compile(r"\[(?P<name>[^\]:]+)(?::(?P<kind>[a-z]+))?\]\s*(?:[#;].*)?")
 _ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*=\s*(?P<value>.*)")
-_LONGEST = 65_536  # characters of a line: what is longer is no inventory
 
 
 def read(text: str) -> Inventory:
@@ -22,8 +21,8 @@ def read(text: str) -> Inventory:
         bare = line.strip()
         if not bare or bare.startswith(("#", ";")):
             continue
-        if len(bare) > _LONGEST:
-            found.problem(number, f"the line has more than {_LONGEST} characters")
+        if len(bare) > LONGEST_LINE:
+            found.problem(number, f"the line has more than {LONGEST_LINE} characters")
         elif section := _SECTION.fullmatch(bare):
             group, kind = section["name"].strip(), section["kind"] or ""
             if kind in ("", "vars", "children"):

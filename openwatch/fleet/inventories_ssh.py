@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from openwatch.fleet.inventories import (
+    LONGEST_LINE,
     Entry,
     Inventory,
     jumps_of,
@@ -130,7 +131,7 @@ def _settings(text: str, file: _File) -> Iterator[tuple[int, str, str]]:
         bare = line.strip(" \t\f")
         if not bare or bare.startswith("#"):
             continue
-        found = _LINE.fullmatch(bare)
+        found = _LINE.fullmatch(bare) if len(bare) <= LONGEST_LINE else None
         if found is None:
             file.problem(number, "it is no setting and its value")
         else:

@@ -10,7 +10,7 @@ import pytest
 
 from openwatch.accounts.types import EVERYTHING
 from openwatch.db import Query
-from openwatch.fleet import hosts
+from openwatch.fleet import exporting, hosts
 from openwatch.web.api import ALL
 from openwatch.web.requests import LARGER_BODIES, MAX_BODY
 
@@ -29,11 +29,14 @@ DUE = Query("due", "hosts that are scanned by the clock", "SELECT count(*) FROM 
 
 
 def sent(call: Any, content: str, form: str = "csv", **more: Any) -> Any:
-    answer = call(
-        "POST", "/hosts:import", body={"format": form, "content": content, **more}
-    )
+    answer = call("POST", "/hosts:import", body={"format": form, "content": content, **more})
     assert answer.status_code == 200, answer.json
     return answer.json
+
+
+def exported(services: Any, form: Any, **filters: str) -> str:
+    found = exporting.batches(services.db, scope=EVERYTHING, **filters)
+    return b"".join(exporting.written(form, found)).decode()
 
 
 def came_to(answer: Any) -> list[tuple[int, str, str]]:
@@ -103,7 +106,11 @@ def test_an_import_is_in_the_trail_and_in_the_history(admin, services) -> None:
     assert first["action"] == "host.bulk_imported"
     assert first["detail"] == {"total_processed": 2, "successful": 1, "failed": 1}
     assert updated["action"] == "host.updated"
-    assert updated["detail"] == {"hostname": "web-1", "old": {"tags": []}, "new": {"tags": ["a"]}}
+    assert updated["detail"] == {
+        "hostname": "web-1",
+        "old": {"tags": []},
+        "new": {"tags": ["a"]},
+    }
     assert second["detail"]["successful"] == 1
     periods = [(row["tags"], row["is_open"]) for row in services.db.rows(PERIODS)]
     assert periods == [([], False), (["a"], True)]
@@ -165,3 +172,48 @@ def test_more_hosts_than_fit_are_refused_kindly(admin) -> None:
     assert answer.status_code == 400
     assert "several parts" in answer.json["error"]["human_message"]
     assert json.dumps(answer.json).count("a,1") == 0
+
+
+@pytest.mark.parametrize(
+    ("kept", "form"), [("csv", "csv"), ("json", "json"), ("ansible", "ansible_yaml")]
+)
+def test_an_export_that_is_imported_again_changes_nothing(
+    admin, services, kept: str, form: str
+) -> None:
+    gate = hosts.create(
+        services.db,
+        hosts.NewHost("gate", "192.0.2.1", tags=("a b", "x;y", "[z")),
+        scope=EVERYTHING,
+    )
+    for number, name in enumerate(("=1+1", "'quoted", " spaced ", "gate", "naïve ☃ 😀", "-x")):
+        hosts.create(
+            services.db,
+            hosts.NewHost(
+                name,
+                f"2001:db8::{number + 1}",
+                port=2000 + number,
+                display_name=name,
+                description="=two\r\nlines \u0085\u2028 'and' \"more\": # ",
+                environment="lab",
+                tags=("group:web", name.strip()),
+                username="ops",
+                jump_hosts=(gate.id,),
+            ),
+            scope=EVERYTHING,
+        )
+    content = exported(services, kept)
+    before = hosts.listed(services.db, scope=EVERYTHING)
+    again = sent(admin, content, form=form, on_existing="update")
+    assert [(row["result"], row.get("reason")) for row in again["results"]] == [
+        ("unchanged", None)
+    ] * 7, services.db.rows(TRAIL)[-3:]
+    assert hosts.listed(services.db, scope=EVERYTHING) == before
+
+
+def test_no_cell_of_an_export_is_a_formula(admin, services) -> None:
+    for number, name in enumerate(("=x", "+x", "-x", "@x")):
+        hosts.create(services.db, hosts.NewHost(name, f"192.0.2.{number}"), scope=EVERYTHING)
+    lines = exported(services, "csv").splitlines()
+    assert all(line.startswith("'") for line in lines[1:])
+    assert len(lines) == 5
+    assert len(exported(services, "csv", environment="x").splitlines()) == 1
