@@ -120,7 +120,7 @@ class Server:
 
     def create_database(self, name: str, template: str = "template0") -> str:
         """Create a database (from a template) and return its DSN."""
-        self.psql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        self.psql(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
         return self.dsn(name)
 
     def psql(self, statement: str, database: str = "postgres") -> str:

@@ -35,7 +35,7 @@ class Query:
         self.name = name
         self.purpose = purpose
         self.text = text.strip().rstrip(";")  # as it was written, for a query around it
-        self.sql = _TOKEN.sub(number, self.text)
+        self.sql = _TOKEN.sub(number, self.text).strip().rstrip(";")
         self.parameters = tuple(numbers)
 
     def __repr__(self) -> str:
