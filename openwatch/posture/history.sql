@@ -163,7 +163,7 @@ SELECT DISTINCT evidence FROM findings WHERE evidence IS NOT NULL AND until > :s
 SELECT h.id, h.hostname, coalesce(h.display_name, '') AS display_name,
        coalesce(h.description, '') AS description, h.ip_address, host(h.ip_address) AS address,
        h.environment, h.os_family, h.platform_identifier, h.created_at, h.updated_at,
-       array_to_string(h.tags, ' ') AS tags, l.last_scan_at,
+       array_to_string(h.tags, ' ') AS tags, l.last_scan_at, r.state AS scan_state,
        coalesce(c.fail, 0) AS failing, coalesce(c.critical_failing, 0) AS critical_failing,
        jsonb_strip_nulls(jsonb_build_object(
            'display_name', h.display_name, 'description', h.description, 'username', h.username,

@@ -16,6 +16,11 @@ HOSTS = Listing(
         Column("critical_failing", "bigint"),
     ),
     searched=("hostname", "display_name", "address", "description", "tags"),
-    filters=(Column("environment"), Column("os_family"), Column("platform_identifier")),
+    filters=(
+        Column("environment"),
+        Column("os_family"),
+        Column("platform_identifier"),
+        Column("scan_state"),
+    ),
     most=1000,
 )

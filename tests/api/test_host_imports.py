@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from openwatch.accounts.types import EVERYTHING
 from openwatch.db import Query
 from openwatch.fleet import exporting, hosts
 from openwatch.web.api import ALL
+from openwatch.web.app import create_app
 from openwatch.web.requests import LARGER_BODIES, MAX_BODY
+from tests.api.test_tls import serving, trusting, write_pair
 
 TRAIL = Query(
     "trail",
@@ -217,3 +221,31 @@ def test_no_cell_of_an_export_is_a_formula(admin, services) -> None:
     assert all(line.startswith("'") for line in lines[1:])
     assert len(lines) == 5
     assert len(exported(services, "csv", environment="x").splitlines()) == 1
+
+
+def test_a_file_of_megabytes_arrives_over_tls_and_a_larger_one_is_told_its_limit(
+    admin, services, tmp_path: Path
+) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    write_pair(cert, key)
+    headers = {**admin.headers, "Content-Type": "application/json"}
+    with serving(create_app(services, ALL), (cert, key)) as server:
+        for path, size, status, most in (
+            ("/api/v1/hosts:import", 6 * MAX_BODY, 200, None),
+            ("/api/v1/hosts:import", 9 * MAX_BODY, 413, 8 * MAX_BODY),
+            ("/api/v1/hosts", 2 * MAX_BODY, 413, MAX_BODY),
+        ):
+            content = "hostname,ip_address\nweb-1,192.0.2.1\n" + "x" * size
+            body = json.dumps({"format": "csv", "content": content})
+            client = http.client.HTTPSConnection(
+                "127.0.0.1", server.port, timeout=60, context=trusting()
+            )
+            client.request("POST", path, body, headers)
+            answer = client.getresponse()
+            found = json.loads(answer.read())
+            client.close()
+            assert answer.status == status, found
+            if most is None:
+                assert (found["created"], found["refused"]) == (1, 1)
+            else:
+                assert found["error"]["detail"]["max_bytes"] == most

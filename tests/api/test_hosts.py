@@ -65,6 +65,24 @@ def test_the_list_is_narrowed_by_environment_and_tag(admin) -> None:
         assert [host["hostname"] for host in found] == names
 
 
+def test_hosts_are_found_by_name_address_tag_and_what_is_done_to_them(admin) -> None:
+    first = admin("POST", "/hosts", body=WEB | {"display_name": "Front door"}).json
+    admin("POST", "/hosts", body={"hostname": "db-1", "ip_address": "198.51.100.9"})
+    scan = f"/hosts/{first['id']}/scans"
+    assert admin("POST", scan, headers={"Idempotency-Key": "1"}).status_code == 202
+    for query, names in (
+        ({"q": "WEB"}, ["web-1"]),
+        ({"q": "front"}, ["web-1"]),
+        ({"q": "198.51"}, ["db-1"]),
+        ({"q": "edge"}, ["web-1"]),
+        ({"q": "%"}, []),
+        ({"scan_state": "queued"}, ["web-1"]),
+        ({"scan_state": "running"}, []),
+    ):
+        found = admin("GET", "/hosts", query=query).json["hosts"]
+        assert [host["hostname"] for host in found] == names, query
+
+
 def test_no_request_can_choose_how_a_host_is_reached(admin, services) -> None:
     body = WEB | {"transport": "local", "local": True, "key": 1}
     made = admin("POST", "/hosts", body=body).json

@@ -39,6 +39,7 @@ class HostsQuery(PageQuery, frozen=True, kw_only=True):
     os_family: str | None = None
     platform_identifier: str | None = None
     tag: str | None = None
+    scan_state: Literal["queued", "running"] | None = None
 
 
 class HostCreateRequest(msgspec.Struct, frozen=True):
