@@ -97,10 +97,9 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
         if self.requests or self.phase is Phase.STREAM:
             self._since = now
             return None
-        request = self.request
-        if request is not None and request.headers_finished:
+        if self.request is not None and self.request.headers_finished:
             return self._since + BODY
-        return self._since + (IDLE if self._has_served and request is None else HEADERS)
+        return self._since + (IDLE if self._has_served and self.request is None else HEADERS)
 
     @property
     def may_be_dropped(self) -> bool:
@@ -118,7 +117,8 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
         elif self.phase is Phase.SHAKE:
             self._shake()
         elif self.phase is Phase.LINGER:
-            self._discard()
+            if not tls.discard(self.socket):
+                self.handle_close()
         else:
             self._take()
 
@@ -184,8 +184,7 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
     def received(self, data: bytes) -> bool:
         """Feed the parser, and keep the time at which the request began."""
         is_taken = bool(super().received(data))
-        if self.requests:
-            self._has_served = True
+        self._has_served = self._has_served or bool(self.requests)
         if (self.request is not None) != self._is_in_request or self.requests:
             self._since = clock.monotonic()
         self._is_in_request = self.request is not None
@@ -282,10 +281,6 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
         self.close_when_flushed = False
         tls.say_goodbye(self.socket)
 
-    def _discard(self) -> None:
-        if not tls.discard(self.socket):
-            self.handle_close()
-
     def stop(self) -> None:
         """Close now where no request runs, else after the running one's answer."""
         if self.phase is Phase.STREAM and self._stream is not None:
@@ -299,5 +294,7 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress is untyped
         """Drop the connection; a stream that used it learns of it."""
         stream, self._stream = self._stream, None
         super().handle_close()
+        if self.request is not None:  # half a request, whose body may be in a file
+            self.request.close()
         if stream is not None:
             stream.end()

@@ -43,6 +43,21 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress is untyped
     """Refuse what two servers could read differently (RFC 9112 sections 3.2 and 6.3)."""
 
     adj: Any
+    completed: bool
+    _is_asked_to_continue = False
+
+    @property
+    def expect_continue(self) -> bool:
+        """Whether the client waits to be told to send a body that we want.
+
+        Not where it is all here, or refused: waitress would take what follows for this request's,
+        the next client's of a proxy's connection too, and a refusal would never be said.
+        """
+        return self._is_asked_to_continue and not self.completed
+
+    @expect_continue.setter
+    def expect_continue(self, is_asked: bool) -> None:
+        self._is_asked_to_continue = is_asked
 
     def parse_header(self, header_plus: bytes) -> None:
         """Read the headers. Raise ParsingError where the message's end or host is in doubt."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import resource
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from openwatch.web.requests import MAX_BODY, streaming
 from openwatch.web.tls import Certificate
 
 _MAX_HEADERS = 64 * 1024
+_BODY_IN_MEMORY = 64 * 1024  # bytes of one body; what is beyond them waits in a file
 _TICK = 1  # seconds between two looks at deadlines, certificate and the wish to stop
-_CONNECTIONS = 500  # per server; below the usual limit of 1,024 open files
+_CONNECTIONS = 500  # per server; each may have a socket and a file for its body
+_OPEN_FILES = 4096  # that many are asked for: 1,024, the usual limit, would be too few
 _PAUSE = 1.0  # seconds without accepting after the machine ran out of file descriptors
 
 _logger = logging.getLogger(__name__)
@@ -131,6 +134,7 @@ class Server:
     def bind(self) -> int:
         """Open the listening socket and return its port. Raise ConfigError where it cannot."""
         adjustments = self._adjustments()
+        _allow_open_files()
         try:
             for info in adjustments.listen:
                 listener = Listener(
@@ -213,6 +217,7 @@ class Server:
                 url_scheme="https",
                 max_request_header_size=_MAX_HEADERS,
                 max_request_body_size=MAX_BODY + 1,
+                inbuf_overflow=_BODY_IN_MEMORY,
                 connection_limit=self._connections + 64,  # ours is kept when accepting
                 cleanup_interval=_TICK,
                 log_socket_errors=False,
@@ -221,3 +226,11 @@ class Server:
             )
         except ValueError as error:
             raise errors.ConfigError(f"server.listen {self._listen!r}: {error}") from None
+
+
+def _allow_open_files() -> None:
+    """Have the process allowed as many open files as it may need, where it may ask for them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
