@@ -55,7 +55,7 @@ WITH active AS (
     SELECT h.key
       FROM hosts h
       LEFT JOIN host_intelligence_state s ON s.host = h.key
-     WHERE h.deleted_at IS NULL
+     WHERE h.deleted_at IS NULL AND h.key NOT IN (SELECT m.host FROM hosts_in_maintenance m)
        AND coalesce(s.collected_at,
                     CASE WHEN :first_contact::boolean THEN '-infinity' ELSE h.created_at END)
            <= clock_timestamp() - make_interval(secs =>
@@ -84,7 +84,8 @@ WITH added AS (
     SELECT gen_random_uuid(), :job_type::text, '{}'::jsonb, h.key, :correlation_id::text,
            :priority::smallint, 1
       FROM hosts h
-     WHERE h.deleted_at IS NULL AND h.os_discovered_at IS NULL AND in_scope(h.key, :groups::uuid[])
+     WHERE h.deleted_at IS NULL AND h.key NOT IN (SELECT m.host FROM hosts_in_maintenance m)
+       AND h.os_discovered_at IS NULL AND in_scope(h.key, :groups::uuid[])
        AND NOT EXISTS (SELECT FROM job_queue j
                         WHERE j.host = h.key AND j.job_type = :job_type::text
                           AND j.status IN ('queued', 'running'))

@@ -37,6 +37,11 @@ AGE = Query(
     "UPDATE host_intelligence_state SET collected_at = collected_at - interval '1 hour'",
 )
 
+MAINTENANCE = (  # as if every host were
+    "DROP VIEW hosts_in_maintenance CASCADE;"
+    " CREATE VIEW hosts_in_maintenance (host) AS SELECT key FROM hosts"
+)
+
 
 @pytest.fixture
 def host(database: Database) -> Host:
@@ -246,6 +251,12 @@ def test_nobody_is_looked_at_while_both_are_paused(database, host) -> None:
     store.put(database, clocks.DISCOVERY, clocks.DiscoveryConfig(maintenance_global=True))
     store.put(database, clocks.INTELLIGENCE, clocks.IntelligenceConfig(maintenance_global=True))
     assert discovery.look_when_due(database) == 0
+
+
+def test_a_host_in_maintenance_is_left_alone(database, host) -> None:
+    database.run(MAINTENANCE)
+    assert discovery.look_when_due(database) == 0
+    assert discovery.sweep(database, scope=EVERYTHING) == 0
 
 
 def test_without_detection_on_first_contact_a_new_host_waits(database, host) -> None:
