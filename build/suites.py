@@ -34,11 +34,13 @@ SUITES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "corpus": (["tests/corpus"], []),
     "acceptance": (["tests/acceptance"], [*_SSH]),
+    "contract": (["tests/contract"], []),
+    "contract-long": (["tests/contract"], []),
     "database-debian": (["tests/db"], ["postgresql"]),
     "demo": (["tests/demo"], []),
 }
 # The longest first: they run beside each other.
-FAST = ("ssh", "database", "api", "unit", "acceptance", "corpus")
+FAST = ("ssh", "database", "api", "contract", "unit", "acceptance", "corpus")
 # What gives a host's answers seconds to come in is run while nothing else keeps the machine busy.
 ALONE = ("ssh",)
 
@@ -90,6 +92,8 @@ def run_pytest(name: str) -> Result:
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     if name == "database-debian":
         environment["TEST_POSTGRES_PROGRAMS"] = debian_programs()
+    if name == "contract-long":
+        environment |= {"CONTRACT_EXAMPLES": "100", "CONTRACT_SECONDS": "7200"}
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"

@@ -148,3 +148,4 @@ class Operation(msgspec.Struct, frozen=True):
     tells_more: bool = False  # one of those, whose handler asks `ctx.admit` who it is
     listing: Listing | None = None  # a list that is given in pages; its query is a PageQuery
     produces: str = "application/json"  # else the handler returns bytes, or a Stream
+    produces_also: tuple[str, ...] = ()  # what the handler may set as Content-Type instead

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import falcon
 import msgspec
 
 from openwatch import errors
-
-Fault = Literal["client", "server", "policy", "external"]
+from openwatch.web.codes import CODES
+from openwatch.web.known import Fault
 
 
 class ErrorBody(msgspec.Struct, omit_defaults=True):
@@ -60,23 +60,6 @@ STATUS: dict[type[BaseException], int] = {
     errors.OpenWatchError: 500,
 }
 
-_FAULT: dict[str, Fault] = {
-    "authz.permission_denied": "policy",
-    "authz.role_required": "policy",
-    "authz.role_exceeds_grant": "policy",
-    "auth.refresh_reused": "policy",
-    "host.transport_refused": "policy",
-    "policy.denied": "policy",
-}
-_RETRYABLE = frozenset(
-    {
-        "auth.session_invalid",
-        "conflict.scan_active",
-        "idempotency.in_progress",
-        "scan.already_running",
-        "server.internal",
-    }
-)
 _INTERNAL = (
     "Something went wrong on the server; its log has the details under the correlation id."
 )
@@ -132,12 +115,13 @@ def _envelope(
     retryable: bool,
     detail: dict[str, Any] | None = None,
 ) -> ErrorEnvelope:
+    known = CODES.get(code)
     by_status: Fault = "client" if status < 500 else "external" if status == 502 else "server"
     return ErrorEnvelope(
         ErrorBody(
             code=code,
-            fault=_FAULT.get(code, by_status),
-            retryable=retryable or code in _RETRYABLE,
+            fault=known.fault if known else by_status,
+            retryable=retryable or (known is not None and known.is_retryable),
             human_message=message,
             detail=detail or None,
             correlation_id=correlation_id,
