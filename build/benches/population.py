@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from benches.still import stop_clocks
 from openwatch.checks.types import Severity
 from openwatch.db import Database, Query
 from openwatch.posture.lens import ALL, OWN
@@ -148,6 +149,7 @@ SELECT gen_random_uuid(), 'req-' || lpad(to_hex(n), 16, '0'), 'user', md5((n % 5
 def load(db: Database, corpus: Corpus, *, hosts: int = HOSTS, rules: int = RULES) -> Loaded:
     """Fill a migrated database; in scope."""
     begun = time.monotonic()
+    stop_clocks(db)
     words = _words(db, corpus, rules)
     with db.atomic():
         db.run(_HOSTS, count=hosts, families=list(_OS))

@@ -18,6 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "build")]
 
 import msgspec  # noqa: E402
 
+from benches.still import stop_clocks  # noqa: E402
 from openwatch.accounts.types import EVERYTHING  # noqa: E402
 from openwatch.checks.types import Lane  # noqa: E402
 from openwatch.config import schema  # noqa: E402
@@ -38,8 +39,6 @@ from openwatch.rules.load import load  # noqa: E402
 from openwatch.rules.types import Corpus  # noqa: E402
 from openwatch.scans import store  # noqa: E402
 from openwatch.scans.jobs import Scanner  # noqa: E402
-from openwatch.settings import clocks  # noqa: E402
-from openwatch.settings import store as settings  # noqa: E402
 from openwatch.ssh.types import HostKey  # noqa: E402
 from openwatch.vault import Vault  # noqa: E402
 
@@ -135,20 +134,13 @@ def rig(**sections: msgspec.Struct) -> Iterator[Rig]:
         database_of_models.initialize(db)
         apply(db)
         with db.scope():
-            _stop_clocks(db)
+            stop_clocks(db)
             yield Rig(folder, postgres, config, db)
         db.close_all()
     finally:
         postgres.stop()
         postgres.remove()
         shutil.rmtree(folder)
-
-
-def _stop_clocks(db: Database) -> None:
-    """Have nothing happen by itself: workers do what the bench asks of them."""
-    settings.put(db, clocks.SCAN, clocks.ScanConfig(enabled=False))
-    settings.put(db, clocks.INTELLIGENCE, clocks.IntelligenceConfig(maintenance_global=True))
-    settings.put(db, clocks.DISCOVERY, clocks.DiscoveryConfig(maintenance_global=True))
 
 
 def cpu_seconds(pid: int) -> float:

@@ -10,11 +10,13 @@ WITH added AS (
 SELECT id, pg_notify('openwatch_jobs', job_type) FROM added
 
 -- claim: take the first ready job of these types whose host is free; attempt is the fencing token
+-- Whether a host is busy is looked up for one job after the other: as a join, the planner would read all
+-- that runs, for the sake of one.
 WITH next AS (
     SELECT id FROM job_queue AS waiting
     WHERE status = 'queued' AND available_at <= clock_timestamp() AND job_type = ANY (:types::text[])
-      AND NOT EXISTS (SELECT FROM job_queue AS busy
-                      WHERE busy.status = 'running' AND busy.host = waiting.host)
+      AND (SELECT true FROM job_queue AS busy
+           WHERE busy.status = 'running' AND busy.host = waiting.host LIMIT 1) IS NULL
       AND (host IS NULL OR ((SELECT fleet_has_room())
                             AND host NOT IN (SELECT hosts_held_by_caps())))
     ORDER BY priority, available_at, id
@@ -26,12 +28,7 @@ UPDATE job_queue SET
     lease_until = clock_timestamp() + make_interval(secs => :lease_seconds::float8), progress = NULL
 FROM next WHERE job_queue.id = next.id
 RETURNING job_queue.id, job_type, payload, host, attempt, max_attempts, correlation_id,
-          host IS NOT NULL AND (fleet_cap() IS NOT NULL
-                                OR EXISTS (SELECT FROM host_caps WHERE host_caps.host = job_queue.host))
-          AS is_capped
-
--- keeps_within_caps: whether a job that was just taken is not one too many, until the end of the transaction
-SELECT keeps_within_caps(:host::integer)
+          require_within_caps(job_queue.id, host) AS is_within_caps
 
 -- sweep: forget jobs that ended long ago, a piece at a time; those that died stay for longer
 DELETE FROM job_queue WHERE id IN (

@@ -7,6 +7,7 @@ sure that a worker which was taken for dead writes nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -72,22 +73,19 @@ def claim(
     """Take the first job of these types that may run now; None where there is none."""
     for _ in range(_CLAIM_TRIES):
         try:
-            with db.atomic() as transaction:
+            # A statement alone is its own transaction; in another one it must leave that usable.
+            with db.atomic() if db.in_transaction() else contextlib.nullcontext():
                 row = db.row(
                     _QUERIES["claim"],
                     types=list(types),
                     worker=worker,
                     lease_seconds=float(lease_seconds),
                 )
-                if row is None:
-                    return None
-                if row.pop("is_capped") and not db.value(
-                    _QUERIES["keeps_within_caps"], host=row["host"]
-                ):
-                    transaction.rollback()
-                    continue  # another worker took the last place: look again what may run
         except (errors.IntegrityViolation, errors.RetryableConflict):
-            continue  # another worker took a job of the same host at this moment: take the next
+            continue  # another worker took a job of the same host, or the last place: look again
+        if row is None:
+            return None
+        del row["is_within_caps"]
         return Claim(**row, worker=worker, lease_seconds=float(lease_seconds))
     return None  # the next round will do
 

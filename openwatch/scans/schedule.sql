@@ -9,7 +9,8 @@ SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = :name::text)
 
 -- dispatch: queue scans of the hosts that have been due the longest, and say when each is due again
 -- Whoever else has a host in hand is not waited for: it is still due the next time. A job comes with its
--- scan and both with the next date, or none of them.
+-- scan and both with the next date, or none of them. What is left out is looked up in hashed lists:
+-- however many those are, and whatever the planner believes, each due host costs the same.
 WITH due AS (
     SELECT s.host, s.lane,
            least(s.next_scan_at, clock_timestamp()) AS since,
@@ -18,12 +19,11 @@ WITH due AS (
            s.spread
       FROM host_schedule s
       JOIN hosts h ON h.key = s.host AND h.deleted_at IS NULL
-     WHERE s.next_scan_at <= clock_timestamp()
-       AND NOT EXISTS (SELECT FROM host_backoff b
-                        WHERE b.host = s.host AND b.kind = 'scan' AND b.until > clock_timestamp())
-       AND NOT EXISTS (SELECT FROM scans a
-                        WHERE a.host = s.host AND a.lane = s.lane
-                          AND a.status IN ('queued', 'running'))
+     WHERE s.next_scan_at <= statement_timestamp()
+       AND s.host NOT IN (SELECT b.host FROM host_backoff b
+                           WHERE b.kind = 'scan' AND b.until > statement_timestamp())
+       AND (s.host, s.lane) NOT IN (SELECT a.host, a.lane FROM scans a
+                                     WHERE a.status IN ('queued', 'running'))
        AND s.host NOT IN (SELECT m.host FROM hosts_in_maintenance m)
      ORDER BY s.next_scan_at, s.host, s.lane
      LIMIT :most::integer

@@ -148,26 +148,32 @@ CREATE FUNCTION hosts_held_by_caps() RETURNS SETOF integer LANGUAGE sql STABLE A
                      HAVING count(*) >= used.most)
 $$;
 
--- Whether a job that was just taken is one too many. Two workers may take the last place at the same
--- moment: whoever has the lock first keeps it, the other one sees that and gives its own back.
-CREATE FUNCTION keeps_within_caps(taken integer) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Refuse a job that was just taken where it is one too many. Two workers may take the last place at the
+-- same moment: whoever has the lock first keeps it, the other one sees that and its statement fails.
+CREATE FUNCTION require_within_caps(job uuid, taken integer) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    most integer := fleet_cap();
-    one  record;
+    most    integer := fleet_cap();
+    is_full boolean := false;
+    one     record;
 BEGIN
+    IF taken IS NULL THEN
+        RETURN true;
+    END IF;
     IF most IS NOT NULL THEN
         PERFORM pg_advisory_xact_lock(7016996765293441);
-        IF (SELECT count(*) FROM job_queue j WHERE j.status = 'running' AND j.host IS NOT NULL) > most THEN
-            RETURN false;
-        END IF;
+        is_full := (SELECT count(*) FROM job_queue j
+                     WHERE j.status = 'running' AND j.host IS NOT NULL AND j.id <> job) >= most;
     END IF;
     FOR one IN SELECT c.cap, c.most FROM host_caps c WHERE c.host = taken ORDER BY c.cap LOOP
+        EXIT WHEN is_full;
         PERFORM pg_advisory_xact_lock(hashtextextended(one.cap::text, 7016996765293441));
-        IF (SELECT count(*) FROM job_queue j JOIN host_caps c ON c.host = j.host AND c.cap = one.cap
-             WHERE j.status = 'running') > one.most THEN
-            RETURN false;
-        END IF;
+        is_full := (SELECT count(*) FROM job_queue j
+                      JOIN host_caps c ON c.host = j.host AND c.cap = one.cap
+                     WHERE j.status = 'running' AND j.id <> job) >= one.most;
     END LOOP;
+    IF is_full THEN
+        RAISE EXCEPTION 'as many jobs run as may' USING ERRCODE = 'serialization_failure';
+    END IF;
     RETURN true;
 END $$;
 
