@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,9 +25,11 @@ class Schemas:
             if row.query is not None:
                 kinds += [field.type for field in msgspec.structs.fields(row.query)]
         found, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
-        self._found = list(zip(kinds, found, strict=True))
+        named = {_REFERENCE.format(name=name): _named(name) for name in components}
+        self._found = list(zip(kinds, (_renamed(one, named) for one in found), strict=True))
         self.components: dict[str, Any] = {
-            name: components[name] for name in sorted(components)
+            _named(name): _renamed(components[name], named) | _title(name)
+            for name in sorted(components)
         }
         for struct in _structs(inspect.multi_type_info(kinds)):
             self._say_instants(struct)
@@ -38,8 +40,12 @@ class Schemas:
 
     def _say_instants(self, struct: inspect.StructType) -> None:
         """Say that an instant is one: msgspec does so only where it has to have a zone."""
-        properties = self.components[struct.cls.__name__].get("properties", {})
-        for field in struct.fields:
+        plain = struct.cls.__name__
+        whole = _named(f"{struct.cls.__module__}.{plain}")
+        properties = self.components.get(whole, self.components.get(plain, {})).get(
+            "properties"
+        )
+        for field in struct.fields if properties else ():
             choices = (
                 field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
             )
@@ -48,6 +54,28 @@ class Schemas:
                 for one in schema.get("anyOf", [schema]):
                     if one.get("type") == "string":
                         one["format"] = "date-time"
+
+
+def _named(name: str) -> str:
+    """Return a component's name: of two types of one name, each is called by its module, too."""
+    *_, module, plain = ("", *name.split("."))
+    return module.title().replace("_", "") + plain
+
+
+def _title(name: str) -> dict[str, str]:
+    return {"title": _named(name)} if "." in name else {}
+
+
+def _renamed(schema: Any, named: Mapping[str, str]) -> Any:
+    """Return a schema whose references use those names."""
+    if isinstance(schema, dict):
+        return {
+            key: _REFERENCE.format(name=named[value])
+            if key == "$ref"
+            else _renamed(value, named)
+            for key, value in schema.items()
+        }
+    return [_renamed(one, named) for one in schema] if isinstance(schema, list) else schema
 
 
 def _structs(kinds: Sequence[Any]) -> Iterator[inspect.StructType]:

@@ -76,6 +76,13 @@ def test_every_json_answer_and_every_body_has_an_example() -> None:
             assert "example" in operation["requestBody"]["content"]["application/json"], name
 
 
+def test_every_name_is_one_that_a_generated_client_can_use() -> None:
+    names = [*DOCUMENT["components"]["schemas"], *DOCUMENT["components"]["responses"]]
+    assert [name for name in names if not name.isidentifier()] == []
+    titles = [schema.get("title") for schema in DOCUMENT["components"]["schemas"].values()]
+    assert len(set(titles)) == len(titles)
+
+
 def test_every_tag_and_every_way_to_sign_in_is_described() -> None:
     used = {tag for operation in OPERATIONS.values() for tag in operation["tags"]}
     described = {tag["name"]: tag["description"] for tag in DOCUMENT["tags"]}

@@ -21,7 +21,7 @@ _SESSION, _REFRESH, _CSRF = "openwatch_session", "openwatch_refresh", "XSRF-TOKE
 _CLEARED = -1  # what Max-Age says of a cookie to forget
 
 
-class LoginRequest(msgspec.Struct, frozen=True):
+class AuthLoginRequest(msgspec.Struct, frozen=True):
     """A user name, its password, and a code of the second factor where one is set up."""
 
     username: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -30,20 +30,20 @@ class LoginRequest(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Show no password."""
-        return f"LoginRequest({self.username!r})"
+        return f"AuthLoginRequest({self.username!r})"
 
 
-class RefreshRequest(msgspec.Struct, frozen=True):
+class AuthRefreshRequest(msgspec.Struct, frozen=True):
     """The refresh token of a client that keeps no cookies."""
 
     refresh_token: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 
     def __repr__(self) -> str:
         """Show no token."""
-        return "RefreshRequest(***)"
+        return "AuthRefreshRequest(***)"
 
 
-class PasswordChangeRequest(msgspec.Struct, frozen=True):
+class AuthPasswordChangeRequest(msgspec.Struct, frozen=True):
     """The password that is, and the one that shall be."""
 
     current_password: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -51,7 +51,7 @@ class PasswordChangeRequest(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Show no password."""
-        return "PasswordChangeRequest(***)"
+        return "AuthPasswordChangeRequest(***)"
 
 
 class AuthLoginResponse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -82,7 +82,7 @@ class AuthMePermissionsResponse(msgspec.Struct, frozen=True):
     permissions: tuple[str, ...]
 
 
-def login(ctx: Context, body: LoginRequest) -> AuthLoginResponse:
+def login(ctx: Context, body: AuthLoginRequest) -> AuthLoginResponse:
     """Sign in with a password: tokens for programs, cookies for browsers."""
     signed = sign_in(
         ctx.services.db,
@@ -111,7 +111,7 @@ def logout(ctx: Context) -> None:
         raise incomplete from error
 
 
-def refresh(ctx: Context, body: RefreshRequest) -> AuthLoginResponse:
+def refresh(ctx: Context, body: AuthRefreshRequest) -> AuthLoginResponse:
     """Exchange a refresh token for new tokens."""
     signed = renewal.refresh(
         ctx.services.db,
@@ -154,7 +154,7 @@ def me(ctx: Context) -> AuthMeResponse:
     return me_of(user)
 
 
-def change_password(ctx: Context, body: PasswordChangeRequest) -> None:
+def change_password(ctx: Context, body: AuthPasswordChangeRequest) -> None:
     """Set a new password; every other sign-in of the user ends, this one and API tokens stay."""
     who = ctx.principal
     if who.user_id is None or who.session_id is None:
@@ -213,7 +213,7 @@ OPERATIONS: tuple[Operation, ...] = (
         permission=Access.PUBLIC,
         handler=login,
         summary="Sign in with a password",
-        body=LoginRequest,
+        body=AuthLoginRequest,
         returns=AuthLoginResponse,
         tag="auth",
         errors=(401, 403, 429, 503),
@@ -234,7 +234,7 @@ OPERATIONS: tuple[Operation, ...] = (
         permission=Access.PUBLIC,
         handler=refresh,
         summary="Exchange a refresh token for new tokens",
-        body=RefreshRequest,
+        body=AuthRefreshRequest,
         returns=AuthLoginResponse,
         tag="auth",
         errors=(401,),
@@ -267,7 +267,7 @@ OPERATIONS: tuple[Operation, ...] = (
         permission=Access.SESSION,
         handler=change_password,
         summary="Change one's own password",
-        body=PasswordChangeRequest,
+        body=AuthPasswordChangeRequest,
         tag="auth",
         errors=(429, 503),
     ),

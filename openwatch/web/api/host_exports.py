@@ -43,7 +43,12 @@ def export(ctx: Context, query: HostsExportQuery) -> Stream:
     ctx.headers["Content-Disposition"] = (
         f'attachment; filename="hosts-{clock.now():%Y%m%d-%H%M%S}.{ending}"'
     )
-    return ctx.exports.start(db, lambda: exporting.written(query.format, found()))
+    return ctx.exports.start(
+        db,
+        lambda: exporting.written(query.format, found()),
+        reader=ctx.principal.user_id,
+        admit=ctx.admit,
+    )
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -57,6 +62,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query=HostsExportQuery,
         returns=str,
         produces="text/csv",
+        produces_also=("application/json", "application/yaml"),
         is_export=True,
         tag="hosts",
     ),
