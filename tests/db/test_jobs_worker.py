@@ -59,7 +59,7 @@ def status(db: Database, job_id) -> Status:
 def working(dsn: str, handlers: Mapping[str, Handler], **options) -> Iterator[Worker]:
     parsed = dsns.parse(dsn)
     db = open_database(parsed)
-    listener = Listener(connector(parsed), [queue.CHANNEL])
+    listener = Listener(connector(parsed), [queue.CHANNEL, queue.STOPPED])
     worker = Worker(db, listener, handlers, **{"lease": 3.0, "drain": 5.0, **options})
     thread = threading.Thread(target=worker.run)
     thread.start()
