@@ -86,8 +86,10 @@ def change_password(
     attempt = Attempt(user.username, client.remote_addr)
     actor = actor_of(user.id, user.username, client, session_id)
     verified = _verified(db, attempt, current, now, client)
-    with db.atomic():
-        lockout.succeeded(db, attempt, user.id, now)
+    # Where codes are asked for, a right password takes no failure back: it would buy more guesses.
+    if mfa.state(db, user.id) is not mfa.State.ENROLLED:
+        with db.atomic():
+            lockout.succeeded(db, attempt, user.id, now)
     set_password(
         db,
         verified,

@@ -128,6 +128,14 @@ class _Attempt(msgspec.Struct, frozen=True):
         return self._signed_in(row, user)
 
     def _reused(self, row: Row) -> errors.Unauthenticated:
+        if row["reuse_detected_at"] is None:  # once: else a thief could go on ending sign-ins
+            self._end_all(row)
+        return errors.Unauthenticated(
+            "This refresh token was used before; every sign-in of the user has been ended.",
+            code="auth.refresh_reused",
+        )
+
+    def _end_all(self, row: Row) -> None:
         self.db.run(_QUERIES["mark_reuse"], id=row["id"], now=self.now)
         actor = actor_of(row["user_id"], row["username"], self.client, row["session_id"])
         sessions.revoke_all(
@@ -140,10 +148,6 @@ class _Attempt(msgspec.Struct, frozen=True):
             outcome="failure",
             reason="refresh_reused",
             auth_method="refresh_token",
-        )
-        return errors.Unauthenticated(
-            "This refresh token was used before; every sign-in of the user has been ended.",
-            code="auth.refresh_reused",
         )
 
     def _too_late(self, row: Row) -> errors.Unauthenticated | None:

@@ -110,7 +110,12 @@ class Dispatch:
         db = self._services.db
         with db.pulse.watched(), db.scope():
             self._admit(context, shown)
-            self._keys.run(context, req, resp, work)
+            try:
+                self._keys.run(context, req, resp, work)
+            except errors.Forbidden as refusal:
+                if refusal.code == denials.BEYOND_OWN:
+                    denials.record(context, refusal)
+                raise
 
     def _admit(self, context: Context, shown: auth.Shown) -> None:
         operation = context.operation

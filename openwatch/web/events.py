@@ -18,7 +18,10 @@ from openwatch.web.following import Follower, Reader, Tally
 from openwatch.web.stream import Stream
 
 MOST = 300  # streams at once; below what the server takes of connections, which others need too
-MOST_OF_ONE = 20
+MOST_OF_ONE = 20  # of one sign-in's user, or of one API token
+TOKENS_TOO = (
+    3  # times as many of a user and their API tokens together: those cost nothing to make
+)
 LINGER = 60.0  # seconds the thread goes on without a stream
 
 _RETRY_AFTER = 10
@@ -36,6 +39,7 @@ class Broadcaster:
         self._lock = threading.Lock()
         self._readers: dict[int, Reader] = {}
         self._count: Counter[UUID | None] = Counter()
+        self._count_of_user: Counter[str] = Counter()
         self._listener: Listener | None = None  # of the running thread
         self._needed_at = 0.0  # when there last was a stream
         self._is_closed = False
@@ -62,9 +66,10 @@ class Broadcaster:
         if last_seen is not None:
             reader.resume(last_seen)
         with self._lock:
-            self._require_room(reader.who)
+            self._require_room(reader)
             self._readers[id(reader)] = reader
             self._count[reader.who] += 1
+            self._count_of_user[reader.user] += 1
             self._needed_at = clock.monotonic()
             if self._listener is None:
                 self._start(db)
@@ -82,14 +87,19 @@ class Broadcaster:
         for reader in readers:
             reader.stream.end()
 
-    def _require_room(self, who: UUID | None) -> None:
-        if self._count[who] >= self._most_of_one:
-            raise errors.RateLimited(
-                f"More than {self._most_of_one} streams of events at once; close one.",
-                retry_after_seconds=_RETRY_AFTER,
-                limit=self._most_of_one,
-                window_seconds=0,
-            )
+    def _require_room(self, reader: Reader) -> None:
+        of_user = self._most_of_one * TOKENS_TOO
+        for count, limit in (
+            (self._count[reader.who], self._most_of_one),
+            (self._count_of_user[reader.user], of_user),
+        ):
+            if count >= limit:
+                raise errors.RateLimited(
+                    f"More than {limit} streams of events at once; close one.",
+                    retry_after_seconds=_RETRY_AFTER,
+                    limit=limit,
+                    window_seconds=0,
+                )
         if len(self._readers) >= self._most:
             raise errors.Overloaded(
                 "Too many streams of events are open; try again later.",
@@ -100,9 +110,8 @@ class Broadcaster:
         with self._lock:
             if self._readers.pop(id(reader), None) is None:
                 return
-            self._count[reader.who] -= 1
-            if not self._count[reader.who]:
-                del self._count[reader.who]
+            self._count -= Counter([reader.who])  # which forgets what has come to nothing
+            self._count_of_user -= Counter([reader.user])
             if self._listener is not None and not self._readers:
                 self._listener.wake()
 

@@ -8,6 +8,7 @@ frees the key. A process that ends in between leaves a reservation, which its le
 from __future__ import annotations
 
 import hashlib
+import hmac
 import logging
 import threading
 import time
@@ -29,6 +30,7 @@ LEASE = 120.0  # seconds; longer than any handler takes
 MUTATIONS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 _HEADER = "Idempotency-Key"
+_PURPOSE = b"openwatch-idempotency-v1"
 _REPLAYED = "Idempotency-Replayed"
 _MOST_KEY = 255
 _MOST_BODY = 1024 * 1024  # bytes of an answer; a longer one is withheld as a secret is
@@ -68,7 +70,7 @@ class Keys:
             work()
             return
         db = ctx.services.db
-        reservation = _Reservation(_actor(ctx), key, _hash(req), ids.new_id())
+        reservation = _Reservation(_actor(ctx), key, _hash(ctx, req), ids.new_id())
         self._sweep(db)
         if not _reserve(db, reservation) and self._replayed(db, reservation, resp):
             return
@@ -145,9 +147,15 @@ def _actor(ctx: Context) -> str:
     return f"token:{who.token_id}" if who.token_id is not None else f"user:{who.user_id}"
 
 
-def _hash(req: falcon.Request) -> bytes:
+def _hash(ctx: Context, req: falcon.Request) -> bytes:
+    """Return what a repeated request is known by.
+
+    A body may hold a password: who reads the table alone must not be able to try some, so there is a
+    key to it. Where that has been replaced meanwhile, a repeated request counts as another one.
+    """
     head = f"{req.method}\n{quote(req.path)}\n{req.query_string}\n"
-    return hashlib.sha256(head.encode() + decoding.raw_body(req)).digest()
+    key = ctx.services.vault.derive(_PURPOSE)
+    return hmac.digest(key, head.encode() + decoding.raw_body(req), hashlib.sha256)
 
 
 def _keep(

@@ -27,7 +27,7 @@ _COLUMNS = (
     "resource_type", "resource_id", "correlation_id",
 )  # fmt: skip
 # What a spreadsheet would take for a formula, or for the end of a cell.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - wide ones, too
 
 
 class AuditQuery(PageQuery, frozen=True, kw_only=True):
@@ -87,7 +87,9 @@ def export(ctx: Context, query: AuditExportQuery) -> Stream:
     ctx.headers["Content-Disposition"] = (
         f'attachment; filename="audit-log-{clock.now():%Y%m%d-%H%M%S}.{query.format}"'
     )
-    return ctx.exports.start(db, lambda: written(batches()))
+    return ctx.exports.start(
+        db, lambda: written(batches()), reader=ctx.principal.user_id, admit=ctx.admit
+    )
 
 
 def _filters(query: AuditExportQuery) -> dict[str, str]:
@@ -159,6 +161,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query=AuditExportQuery,
         returns=str,
         produces="text/csv",
+        produces_also=("application/json", "application/x-ndjson"),
         is_export=True,
         tag="audit",
     ),
