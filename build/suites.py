@@ -11,6 +11,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,8 +42,6 @@ SUITES: dict[str, tuple[list[str], list[str]]] = {
 }
 # The longest first: they run beside each other.
 FAST = ("ssh", "database", "api", "contract", "unit", "acceptance", "corpus")
-# What gives a host's answers seconds to come in is run while nothing else keeps the machine busy.
-ALONE = ("ssh",)
 
 
 class Result:
@@ -85,8 +84,11 @@ def debian_programs() -> str:
     return str(usable[0][1])
 
 
-def run_pytest(name: str) -> Result:
-    """Run pytest over a suite's folders, print what it said, and count from its JUnit report."""
+def run_pytest(name: str, *, is_fast: bool) -> Result:
+    """Run pytest over a suite's folders, print what it said, and count from its JUnit report.
+
+    Where it is to be fast, what is marked as slow is left out.
+    """
     result = Result(name)
     folders = SUITES[name][0]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -105,6 +107,7 @@ def run_pytest(name: str) -> Result:
                 "-p",
                 "no:cacheprovider",
                 "--durations=8",
+                *(("-m", "not slow") if is_fast else ()),
                 *folders,
             ],
             cwd=ROOT,
@@ -136,7 +139,7 @@ def run_pytest(name: str) -> Result:
     return result
 
 
-def run_each(names: list[str]) -> Iterator[Result]:
+def run_each(names: list[str], *, is_fast: bool) -> Iterator[Result]:
     """Run suites beside each other: each has servers and accounts of its own, and mostly waits.
 
     The linters come first, by themselves: what they find is soon told.
@@ -144,9 +147,9 @@ def run_each(names: list[str]) -> Iterator[Result]:
     if "static" in names:
         print("== static", flush=True)
         yield run_static()
-    yield from map(run_pytest, [name for name in names if name in ALONE])
-    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
-        yield from pool.map(run_pytest, [n for n in names if n not in ("static", *ALONE)])
+    run = partial(run_pytest, is_fast=is_fast)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        yield from pool.map(run, [name for name in names if name != "static"])
 
 
 def main(arguments: list[str]) -> int:
@@ -161,7 +164,7 @@ def main(arguments: list[str]) -> int:
     packages = sorted({p for n in names if n != "static" for p in SUITES[n][1]})
     if packages:
         subprocess.run([str(ROOT / "build" / "system-packages"), *packages], check=True)
-    results = list(run_each(names))
+    results = list(run_each(names, is_fast=not arguments))
     print(f"\n{'suite':<16} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
     for result in results:
         print(result.line())

@@ -183,15 +183,16 @@ def test_the_time_being_up_is_said_and_what_was_found_stays(visit):
 
 
 @needs_mounts
+@pytest.mark.slow
 def test_a_walk_that_is_stopped_keeps_what_it_has_found(visit, request):
     if "busybox" in request.node.name:
         pytest.skip("busybox's find prints what it has gathered at its end")
     slow = "mkdir data/z; cd data/z; i=0; while [ $i -lt 40 ]; do mkdir $i; i=$((i+1)); done; cd ../..\n"
-    # A tool in find's place does what find does, and then never ends.
+    # A tool in find's place does what find does, and then does not end in time.
     made = (
         EVERYTHING
         + slow
-        + "printf '#!/bin/sh\\n/usr/bin/find \"$@\"; sleep 60\\n' >tools/find; chmod 755 tools/find\n"
+        + "printf '#!/bin/sh\\n/usr/bin/find \"$@\"; sleep 12\\n' >tools/find; chmod 755 tools/find\n"
     )
     script = walk.PROBE.script.replace(f"+ {walk.SECONDS}))", "+ 2))")
     found, answer = visit(made, f"PATH=/tools:$PATH\n{script}")
@@ -202,6 +203,7 @@ def test_a_walk_that_is_stopped_keeps_what_it_has_found(visit, request):
 
 
 @needs_mounts
+@pytest.mark.slow
 def test_a_hundred_thousand_files_are_streamed(visit, tmp_path):
     """Neither the host nor we hold more than matches; what is kept of them has an end."""
     made = "mkdir data/many; cd data/many; seq 100000 | xargs touch; cd ../..; chmod -R o+w data/many\n"

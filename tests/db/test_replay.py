@@ -69,6 +69,7 @@ def judged(db: Database, corpus: Corpus, at: dt.datetime) -> replay.Replay:
     return replay.replay(corpus, stored)
 
 
+@pytest.mark.slow
 def test_the_same_rules_say_the_same_of_a_real_machine(database: Database) -> None:
     corpus = load()
     found = judged(database, corpus, scan(database, corpus))
