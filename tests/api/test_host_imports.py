@@ -136,7 +136,9 @@ def test_the_way_to_a_host_is_found_by_name(admin, services) -> None:
 
 
 @pytest.mark.slow
-def test_five_thousand_hosts_come_in_one_request_with_every_bad_row_told(admin, services) -> None:
+def test_five_thousand_hosts_come_in_one_request_with_every_bad_row_told(
+    admin, services
+) -> None:
     lines = [f"h{n},10.{n >> 8}.{n & 255}.1,22,rack-{n % 40},production" for n in range(5000)]
     for number in range(0, 5000, 100):
         lines[number] = f"h{number},bad,22,,production"
