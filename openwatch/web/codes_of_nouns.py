@@ -87,7 +87,9 @@ NOUNS: dict[str, Known] = {
     "tokens.invalid": known(400, r"POST /api/v1/tokens", "The token cannot be made like this."),
     # -- the fleet -----------------------------------------------------------------------------
     "hosts.not_found": known(
-        404, r"/hosts/\{|\{host_id\}|GET /api/v1/scans$", "There is no such host, or not for the caller."
+        404,
+        r"/hosts/\{|\{host_id\}|GET /api/v1/scans$",
+        "There is no such host, or not for the caller.",
     ),
     "hosts.duplicate": known(
         409, r"(POST|PATCH) /api/v1/hosts", "A host of this environment has the name."

@@ -90,7 +90,7 @@ def shown(secret: bytes, instant: dt.datetime) -> str:
 
 
 def code_of(answer: Any) -> str:
-    return answer.json["error"]["code"]
+    return str(answer.json["error"]["code"])
 
 
 @pytest.fixture

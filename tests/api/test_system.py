@@ -30,7 +30,8 @@ EVENTS = Query(
 
 
 def events(services) -> list[dict[str, Any]]:
-    return services.db.rows(EVENTS)
+    rows: list[dict[str, Any]] = services.db.rows(EVENTS)
+    return rows
 
 
 def refusal(answer: Any) -> tuple[int, str, str]:

@@ -163,6 +163,7 @@ def test_no_planted_secret_is_anywhere_in_the_database(
         at = whole.find(secret)
         assert at < 0, whole[max(0, at - 200) : at + 80]
 
+    assert claim is not None
     scan = store.find(database, claim.id, scope=EVERYTHING)
     record = store.record(database, scan)
     assert record is not None

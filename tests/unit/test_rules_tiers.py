@@ -207,8 +207,8 @@ def test_a_setting_wins_over_the_files_and_loses_against_groups_and_hosts(tmp_pa
     }
     resolver, settings = Resolver(read(tmp_path, files)), {"pam_pwquality_minlen": "18"}
     seen = [
-        expected(resolver.corpus(*of, settings))
-        for of in (("x", ()), ("x", ("web",)), ("web1", ("web",)))
+        expected(resolver.corpus(host, groups, settings))
+        for host, groups in (("x", ()), ("x", ("web",)), ("web1", ("web",)))
     ]
     assert seen == ["18", "19", "21"]
     given = Resolver(loading.read([tmp_path], {"pam_pwquality_minlen": "22"}))
