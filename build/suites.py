@@ -37,6 +37,7 @@ SUITES: dict[str, tuple[list[str], list[str]]] = {
     "acceptance": (["tests/acceptance"], [*_SSH]),
     "contract": (["tests/contract"], []),
     "contract-long": (["tests/contract"], []),
+    "endurance": (["tests/endurance"], []),
     "database-debian": (["tests/db"], ["postgresql"]),
     "demo": (["tests/demo"], []),
 }

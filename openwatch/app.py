@@ -160,6 +160,7 @@ def worker(config: Config) -> int:
             longest=max(config.scan.budget_seconds, config.scan.filesystem_budget_seconds)
             + 600,
             threads=config.server.scan_concurrency,
+            lease=config.worker.lease_seconds,
             poll=config.worker.poll_interval,
         )
         try:

@@ -97,6 +97,15 @@ class Worker(msgspec.Struct, frozen=True):
             5,
         ),
     ] = 1.0
+    lease_seconds: Annotated[
+        float,
+        number(
+            "How long a worker keeps its jobs that is not heard of, in seconds; then another one takes"
+            " them. Longer than a database that is cut off is waited for, which is 30.",
+            10,
+            3600,
+        ),
+    ] = 60.0
 
 
 class Database(msgspec.Struct, frozen=True):

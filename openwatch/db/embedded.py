@@ -189,6 +189,8 @@ class Server:
         kept = int(note.read_text()) if note.exists() else 0
         for port in (kept, 0):
             with socket.socket() as probe, contextlib.suppress(OSError):
+                # As the server does: a port whose last connections have just ended is free.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(("127.0.0.1", port))
                 chosen = int(probe.getsockname()[1])
                 note.write_text(str(chosen))
