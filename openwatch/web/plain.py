@@ -23,6 +23,20 @@ _TICK = 1.0
 _logger = logging.getLogger(__name__)
 
 
+class _Listener(TcpWSGIServer):  # type: ignore[misc] # waitress is untyped
+    """A listening socket on which nobody's silence keeps others out."""
+
+    def handle_accept(self) -> None:
+        """Take a connection; where there are many, the oldest on which no request runs makes room."""
+        channels = list(self.active_channels.values())
+        if len(channels) >= _CONNECTIONS:
+            for channel in channels:
+                if not channel.requests:
+                    channel.handle_close()
+                    break
+        super().handle_accept()
+
+
 class MetricsServer:
     """Serves `GET /metrics`, and nothing else, for the length of a block; nowhere where `listen` is empty."""
 
@@ -62,7 +76,7 @@ class MetricsServer:
                 listen=f"*{listen}" if listen.startswith(":") else listen,
                 threads=1,
                 ident="",
-                connection_limit=_CONNECTIONS,
+                connection_limit=_CONNECTIONS * 2,
                 channel_timeout=_SILENCE,
                 cleanup_interval=int(_TICK),
                 max_request_header_size=8192,
@@ -72,7 +86,7 @@ class MetricsServer:
             )
             for info in adjustments.listen:
                 self._listeners.append(
-                    TcpWSGIServer(
+                    _Listener(
                         self._answer,
                         self._map,
                         dispatcher=self._dispatcher,
