@@ -42,7 +42,10 @@ _GRANT = Query(
 )
 
 
-AT_ROOT = frozenset({"/livez", "/metrics", "/readyz"})  # where what asks for them looks
+# Where what asks for them looks.
+AT_ROOT = frozenset(
+    {"/docs", "/docs/page.css", "/docs/page.js", "/livez", "/metrics", "/readyz"}
+)
 
 
 class Caller:

@@ -11,6 +11,7 @@ from openwatch.web.api import (
     credentials,
     diagnostics,
     discovery,
+    docs,
     events,
     fleet,
     fleet_scans,
@@ -37,6 +38,7 @@ from openwatch.web.operations import Operation
 
 ALL: tuple[Operation, ...] = (
     *health.OPERATIONS,
+    *docs.OPERATIONS,
     *about.OPERATIONS,
     *auth.OPERATIONS,
     *sessions.OPERATIONS,
