@@ -20,8 +20,8 @@ from openwatch.vault import Vault
 LOCKED = Query(
     "locked",
     "how many wait for a lock",
-    "SELECT count(*) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    # Not pg_stat_activity: within a transaction that goes on saying what it said first.
+    "SELECT count(*) FROM pg_locks WHERE NOT granted",
 )
 
 

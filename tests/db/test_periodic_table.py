@@ -72,11 +72,14 @@ def test_every_line_of_the_table_runs_and_does_what_it_is_for(database: Database
     assert all(before.values()), before
     other = open_database(dsns.parse(dsn))
     with Clock(other, table):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         # How many scans begin in a sixth of a minute is a fraction of the rate: never none of 25.
         while time.monotonic() < deadline:
             ran = {run.name: run for run in periodic.runs(database)}
-            if set(ran) == set(table) and all(run.seconds is not None for run in ran.values()):
+            is_through = all(run.seconds is not None for run in ran.values())
+            left = database.row(REMAINS) or {}
+            # A host that another line holds at that moment is passed over until the next time.
+            if set(ran) == set(table) and is_through and not any(left.values()):
                 break
             time.sleep(0.1)
     other.close_all()
