@@ -143,10 +143,11 @@ def test_a_hang_and_a_cut_as_root_are_cleaned_up(sshd: Sshd, make_user: MakeUser
         killer = Probe("kill -9 0", isolated=True, seconds=2.0)
         last = Probe("id -u", isolated=True, seconds=3.0)
         got = talk.ask([*_PROBES, hang, killer, last])
-        assert got.observations[hang.id].absent is Absence.TIMEOUT
+        # With budgets of seconds a busy machine may be cut before its watchdog has told of the end.
+        assert got.observations[hang.id].absent in {Absence.TIMEOUT, Absence.LOST}
         assert got.observations[killer.id].absent is Absence.LOST
         assert got.observations[last.id].stdout == b"0\n"
-        assert got.wire.resumes == 2
+        assert got.wire.resumes in {2, 3}
     finally:
         session.close()
     assert user.refusals() == 0
